@@ -1,0 +1,32 @@
+// Builds dist/: TypeScript to JavaScript, and the AssemblyScript kernels to WebAssembly twice, with and without
+// relaxed SIMD (fused multiply-add), so that the cpu device can pick at run time.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const bin = name => join(root, 'node_modules', '.bin', name);
+const run = (command, args) => execFileSync(command, args, { cwd: root, stdio: 'inherit' });
+
+run(bin('tsc'), ['--pretty']);
+
+const entry = 'kernels/kernels.assembly.ts';
+if (existsSync(join(root, entry))) {
+  mkdirSync(join(root, 'dist/kernels'), { recursive: true });
+  const shared = [
+    entry,
+    '--importMemory',
+    '--sharedMemory',
+    '--initialMemory=16',
+    '--maximumMemory=65536',
+    '--memoryBase=0',
+    '--runtime=stub',
+    '--optimizeLevel=3',
+    '--shrinkLevel=0',
+    '--noAssert',
+    '--enable=simd,threads,relaxed-simd',
+  ];
+  run(bin('asc'), [...shared, '--use=RELAXED=0', '--outFile=dist/kernels/kernels.wasm']);
+  run(bin('asc'), [...shared, '--use=RELAXED=1', '--outFile=dist/kernels/kernels.relaxed.wasm']);
+}
