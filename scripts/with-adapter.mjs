@@ -1,0 +1,27 @@
+#!/usr/bin/env node
+// Runs a command with a WebGPU adapter, a software one where the machine has none:
+//     node scripts/with-adapter.mjs node dist/test/kernels/linear.test.js
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { findAdapter } from './adapter.mjs';
+
+const [command, ...commandArguments] = process.argv.slice(2);
+if (command === undefined) {
+  console.error('usage: node scripts/with-adapter.mjs COMMAND [ARGUMENT…]');
+  process.exit(2);
+}
+
+let adapter;
+try {
+  adapter = findAdapter();
+} catch (error) {
+  console.error(`with-adapter: ${error.message}`);
+  process.exit(1);
+}
+const child = spawn(command, commandArguments, { env: adapter.environment, stdio: 'inherit' });
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+child.on('error', error => {
+  console.error(`with-adapter: ${command}: ${error.message}`);
+  process.exit(127);
+});
+child.on('exit', (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));
