@@ -1,0 +1,300 @@
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { Device } from '../device.ts';
+import { DeviceError, DeviceLostError, OptionError, OutOfMemoryError } from '../errors.ts';
+import type { DataType, HostTensor } from '../host-tensor.ts';
+import { type KernelTiming, type Launch, writeScalars } from '../launch.ts';
+import type { HostArray, Storage, Tensor } from '../tensor.ts';
+import { Allocator, alignUp } from './allocator.ts';
+import { type KernelModule, loadKernelModule } from './module.ts';
+import { type BatchMessage, type DoneMessage, WORDS_PER_LAUNCH, Word, type WorkerData } from './protocol.ts';
+
+const PAGE_BYTES = 65_536;
+const MAXIMUM_PAGES = 65_536;
+const MAXIMUM_THREADS = 256;
+
+interface CpuStorage extends Storage {
+  readonly address: number;
+}
+
+interface RecordedLaunch {
+  readonly launch: Launch;
+  readonly stage: string;
+  readonly entry: number;
+  readonly tasks: number;
+  readonly words: Uint32Array;
+}
+
+interface Batch {
+  readonly launches: readonly RecordedLaunch[];
+  readonly address: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+  workersLeft: number;
+  error: Error | undefined;
+}
+
+/** WebAssembly SIMD over one shared memory, on worker threads; the calling thread only records. */
+export class CpuDevice extends Device {
+  readonly kind = 'cpu';
+  readonly name: string;
+  readonly threads: number;
+
+  readonly #memory: WebAssembly.Memory;
+  readonly #allocator: Allocator;
+  readonly #entries: ReadonlyMap<string, number>;
+  readonly #workers: Worker[];
+  readonly #batches = new Map<number, Batch>();
+  #recorded: RecordedLaunch[] = [];
+  #scratchBytes = 0;
+  #scratch: { address: number; bytesPerWorker: number } | undefined;
+  #lastBatch = 0;
+  #completedBatch = 0;
+  #idle: Promise<void> = Promise.resolve();
+  #failure: Error | undefined;
+  #timings: KernelTiming[] | undefined;
+  #lost: DeviceLostError | undefined;
+
+  private constructor(kernels: KernelModule, memory: WebAssembly.Memory, maximumPages: number, threads: number) {
+    super();
+    this.threads = threads;
+    const arithmetic = kernels.fusedMultiplyAdd ? 'fused multiply-add' : 'no fused multiply-add';
+    this.name = `cpu (${threads} ${threads === 1 ? 'thread' : 'threads'}, WebAssembly SIMD, ${arithmetic})`;
+    this.#memory = memory;
+    // The kernels' own static data lies in the first page.
+    this.#allocator = new Allocator(PAGE_BYTES, maximumPages * PAGE_BYTES, end => this.#growTo(end));
+    this.#entries = new Map(kernels.entries.map((name, index) => [name, index]));
+    const workerData: WorkerData = { module: kernels.module, memory, entries: kernels.entries, workers: threads };
+    this.#workers = Array.from({ length: threads }, () => this.#startWorker(workerData));
+  }
+
+  /** @throws OptionError for an impossible thread count, OutOfMemoryError if no address space can be had. */
+  static async open(options: { threads?: number } = {}): Promise<CpuDevice> {
+    const threads = options.threads ?? availableParallelism();
+    if (!Number.isInteger(threads) || threads < 1 || threads > MAXIMUM_THREADS) {
+      throw new OptionError(`threads: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${threads}`);
+    }
+    const kernels = await loadKernelModule();
+    const { memory, maximumPages } = reserveMemory();
+    return new CpuDevice(kernels, memory, maximumPages, threads);
+  }
+
+  override launch(launch: Launch): void {
+    this.#assertAlive();
+    const { entry, tasks, scalars, scratchBytes = 0 } = launch.wasm();
+    const index = this.#entries.get(entry);
+    if (index === undefined)
+      throw new DeviceError(`${launch.kernel}: expected a WebAssembly export "${entry}", got none`);
+    const tensors = [...launch.inputs, ...launch.outputs];
+    const words = new Uint32Array(tensors.length + scalars.length);
+    tensors.forEach((tensor, position) => {
+      words[position] = tensor === undefined ? 0 : this.#addressOf(tensor, launch.kernel);
+    });
+    writeScalars(scalars, words, new Float32Array(words.buffer), tensors.length);
+    if (tasks <= 0) return;
+    this.#recorded.push({ launch, stage: this.currentStage, entry: index, tasks, words });
+    this.#scratchBytes = Math.max(this.#scratchBytes, scratchBytes);
+  }
+
+  override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
+    const storage = tensor.storage as CpuStorage;
+    const { address } = storage;
+    storage.references += 1;
+    try {
+      await this.finish();
+      const Constructor = (tensor.dtype === 'int32' ? Int32Array : Float32Array) as Float32ArrayConstructor;
+      const data = new Constructor(tensor.size);
+      data.set(new Constructor(this.#memory.buffer as unknown as ArrayBuffer, address, tensor.size));
+      return { shape: tensor.shape, data: data as unknown as HostArray<Type> };
+    } finally {
+      this.dereference(storage);
+    }
+  }
+
+  override async finish(): Promise<void> {
+    this.#assertAlive();
+    this.#flush();
+    await this.#idle;
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  override async profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }> {
+    if (this.#timings !== undefined) throw new DeviceError('profile: expected one profile at a time, got a second');
+    await this.finish();
+    const timings: KernelTiming[] = [];
+    this.#timings = timings;
+    try {
+      const result = await body();
+      await this.finish();
+      return { result, timings };
+    } finally {
+      this.#timings = undefined;
+    }
+  }
+
+  override async destroy(): Promise<void> {
+    if (this.#lost === undefined) this.#lose('the device was destroyed');
+    await Promise.all(this.#workers.map(worker => worker.terminate()));
+  }
+
+  protected override get reservedBytes(): number {
+    return this.#memory.buffer.byteLength;
+  }
+
+  protected override allocate(byteLength: number): CpuStorage {
+    this.#assertAlive();
+    return { address: this.#allocator.allocate(byteLength), byteLength, references: 1 };
+  }
+
+  protected override upload(data: Float32Array | Int32Array): CpuStorage {
+    this.#assertAlive();
+    const address = this.#allocator.allocateIdle(data.byteLength, this.#completedBatch);
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    new Uint8Array(this.#memory.buffer, address, data.byteLength).set(bytes);
+    return { address, byteLength: data.byteLength, references: 1 };
+  }
+
+  protected override free(storage: Storage): void {
+    const pending = this.#recorded.length > 0 ? this.#lastBatch + 1 : this.#lastBatch;
+    this.#allocator.release((storage as CpuStorage).address, pending);
+  }
+
+  #addressOf(tensor: Tensor, kernel: string): number {
+    if (tensor.device !== this)
+      throw new DeviceError(`${kernel}: expected a tensor of ${this.name}, got one of another device`);
+    return (tensor.storage as CpuStorage).address;
+  }
+
+  /** Sends the recorded launches to the workers. */
+  #flush(): void {
+    const launches = this.#recorded;
+    if (launches.length === 0) return;
+    this.#recorded = [];
+    const recordBytes = launches.length * WORDS_PER_LAUNCH * 4;
+    const argumentWords = launches.reduce((sum, { words }) => sum + words.length, 0);
+    const address = this.#allocator.allocateIdle(recordBytes + argumentWords * 4, this.#completedBatch);
+    const scratch = this.#reserveScratch();
+    const memory = new Uint32Array(this.#memory.buffer);
+    let args = address + recordBytes;
+    launches.forEach(({ entry, tasks, words }, index) => {
+      const record = address / 4 + index * WORDS_PER_LAUNCH;
+      memory.fill(0, record, record + WORDS_PER_LAUNCH);
+      memory[record + Word.entry] = entry;
+      memory[record + Word.tasks] = tasks;
+      memory[record + Word.args] = args;
+      memory.set(words, args / 4);
+      args += words.byteLength;
+    });
+    const batch = ++this.#lastBatch;
+    this.#idle = new Promise<void>((resolve, reject) => {
+      this.#batches.set(batch, { launches, address, resolve, reject, workersLeft: this.threads, error: undefined });
+    });
+    // A loss is reported by whoever waits next, and nobody may be waiting now.
+    this.#idle.catch(() => {});
+    this.#workers.forEach((worker, index) => {
+      const message: BatchMessage = {
+        batch,
+        launches: address,
+        count: launches.length,
+        scratch: scratch.address + index * scratch.bytesPerWorker,
+      };
+      worker.ref();
+      worker.postMessage(message);
+    });
+  }
+
+  #reserveScratch(): { address: number; bytesPerWorker: number } {
+    const bytesPerWorker = alignUp(this.#scratchBytes, 64);
+    if (this.#scratch !== undefined && this.#scratch.bytesPerWorker >= bytesPerWorker) return this.#scratch;
+    if (this.#scratch !== undefined) {
+      this.#allocator.release(this.#scratch.address, this.#lastBatch);
+      this.accountFor(-this.#scratch.bytesPerWorker * this.threads);
+    }
+    const address = this.#allocator.allocate(bytesPerWorker * this.threads);
+    this.accountFor(bytesPerWorker * this.threads);
+    this.#scratch = { address, bytesPerWorker };
+    return this.#scratch;
+  }
+
+  #startWorker(workerData: WorkerData): Worker {
+    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    worker.unref();
+    worker.on('message', (message: DoneMessage) => this.#workerDone(message));
+    worker.on('error', error => this.#lose(`a worker thread failed: ${error.message}`));
+    worker.on('exit', code => this.#lose(`a worker thread exited with code ${code}`));
+    return worker;
+  }
+
+  #workerDone({ batch: number, error }: DoneMessage): void {
+    const batch = this.#batches.get(number);
+    if (batch === undefined) return;
+    if (error !== undefined) {
+      const { kernel } = batch.launches[error.launch]!.launch;
+      batch.error ??= new DeviceError(`${kernel}: the kernel failed on the cpu device: ${error.message}`);
+    }
+    batch.workersLeft -= 1;
+    if (batch.workersLeft > 0) return;
+    this.#collectTimings(batch);
+    this.#allocator.release(batch.address, 0);
+    this.#batches.delete(number);
+    this.#completedBatch = number;
+    this.#failure ??= batch.error;
+    if (this.#batches.size === 0) for (const worker of this.#workers) worker.unref();
+    batch.resolve();
+  }
+
+  #collectTimings(batch: Batch): void {
+    if (this.#timings === undefined) return;
+    const words = new Int32Array(this.#memory.buffer);
+    batch.launches.forEach(({ launch, stage }, index) => {
+      const record = batch.address / 4 + index * WORDS_PER_LAUNCH;
+      const milliseconds = words[record + Word.elapsedMicroseconds]! / 1000;
+      this.#timings!.push({ kernel: launch.kernel, stage, milliseconds, ...launch.cost });
+    });
+  }
+
+  #growTo(byteLength: number): void {
+    const missing = byteLength - this.#memory.buffer.byteLength;
+    if (missing <= 0) return;
+    // Growing in steps keeps the number of growths small.
+    const pages = Math.ceil(Math.max(missing, 16 * 1024 * 1024) / PAGE_BYTES);
+    try {
+      this.#memory.grow(pages);
+    } catch {
+      try {
+        this.#memory.grow(Math.ceil(missing / PAGE_BYTES));
+      } catch (cause) {
+        throw new OutOfMemoryError(`cpu device: expected ${missing} more bytes, got a refusal from the system`, {
+          cause,
+        });
+      }
+    }
+  }
+
+  #assertAlive(): void {
+    if (this.#lost !== undefined) throw this.#lost;
+  }
+
+  #lose(reason: string): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = new DeviceLostError(`cpu device: ${reason}; create a new device`);
+    this.#recorded = [];
+    for (const batch of this.#batches.values()) batch.reject(this.#lost);
+    this.#batches.clear();
+    for (const worker of this.#workers ?? []) void worker.terminate();
+  }
+}
+
+/** As much address space as the system gives; pages are taken only when they are used. */
+function reserveMemory(): { memory: WebAssembly.Memory; maximumPages: number } {
+  for (let maximumPages = MAXIMUM_PAGES; ; maximumPages /= 2) {
+    try {
+      return { memory: new WebAssembly.Memory({ initial: 16, maximum: maximumPages, shared: true }), maximumPages };
+    } catch (cause) {
+      if (maximumPages <= 1024)
+        throw new OutOfMemoryError('cpu device: expected shared memory, got a refusal', { cause });
+    }
+  }
+}

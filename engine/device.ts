@@ -1,0 +1,184 @@
+import { DeviceError, OptionError, ShapeError } from './errors.ts';
+import { type DataType, elementCount, formatShape, type HostTensor } from './host-tensor.ts';
+import type { KernelTiming, Launch } from './launch.ts';
+import { type HostArray, type Storage, Tensor } from './tensor.ts';
+
+export interface DeviceOptions {
+  /**
+   * `auto` (default): a hardware WebGPU adapter if there is one, else `cpu`. `webgpu`: whatever WebGPU adapter there is,
+   * software ones too. `cpu`: WebAssembly SIMD on all cores.
+   */
+  readonly device?: 'auto' | 'webgpu' | 'cpu';
+  /** Worker threads of the cpu device; default `os.availableParallelism()`. */
+  readonly threads?: number;
+}
+
+export interface MemoryUse {
+  /** Bytes of living tensors. */
+  readonly liveBytes: number;
+  /** The most that `liveBytes` and the device's own scratch have been since creation or `resetPeak()`. */
+  readonly peakBytes: number;
+  /** Bytes taken from the system, pooled memory included. */
+  readonly reservedBytes: number;
+}
+
+/**
+ * Where tensors live and kernels run. Launches only record work, in order; `tensor.read()` waits. Errors that arise while
+ * the device works (out of memory, device loss, a shader that does not compile) reject the next `read()` or `finish()`.
+ */
+export abstract class Device {
+  abstract readonly kind: 'webgpu' | 'cpu';
+  /** What the device is, for people: `cpu (2 threads, WebAssembly SIMD, fused multiply-add)`. */
+  abstract readonly name: string;
+
+  readonly #scopes: Set<Tensor>[] = [];
+  #stages: string[] = [];
+  #liveBytes = 0;
+  #peakBytes = 0;
+
+  /** @throws OptionError for an unknown kind, DeviceError when the asked-for device is not to be had. */
+  static async create(options: DeviceOptions = {}): Promise<Device> {
+    const kind = options.device ?? 'auto';
+    if (kind !== 'auto' && kind !== 'webgpu' && kind !== 'cpu') {
+      throw new OptionError(`device: expected auto, webgpu or cpu, got ${JSON.stringify(kind)}`);
+    }
+    if (kind !== 'cpu') {
+      const { WebGpuDevice } = await import('./webgpu/webgpu-device.ts');
+      const device = await WebGpuDevice.open({ acceptSoftware: kind === 'webgpu' });
+      if (device !== undefined) return device;
+      if (kind === 'webgpu') throw new DeviceError('device: expected a WebGPU adapter, got none on this machine');
+    }
+    const { CpuDevice } = await import('./cpu/cpu-device.ts');
+    return CpuDevice.open(options.threads === undefined ? {} : { threads: options.threads });
+  }
+
+  /** Records a kernel launch. */
+  abstract launch(launch: Launch): void;
+  /** Copies a tensor's values to the host once all work recorded so far is done. */
+  abstract read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>>;
+  /** Resolves when all work recorded so far is done. */
+  abstract finish(): Promise<void>;
+  /** Runs `body`, waits for the device, and returns the time of every launch that it recorded. */
+  abstract profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }>;
+  /** Frees everything; tensors of this device become unusable. Idempotent. */
+  abstract destroy(): Promise<void>;
+
+  protected abstract readonly reservedBytes: number;
+  /** Memory for a tensor that only kernels write. Throws OutOfMemoryError. */
+  protected abstract allocate(byteLength: number): Storage;
+  /** Memory that no recorded work uses, holding `data`. */
+  protected abstract upload(data: Float32Array | Int32Array): Storage;
+  /** Takes memory back into the pool. */
+  protected abstract free(storage: Storage): void;
+
+  /** Copies host values to the device. The data may be changed afterwards. @throws ShapeError if the shape does not fit. */
+  tensor<Data extends Float32Array | Int32Array>(
+    host: HostTensor<Data>,
+  ): Tensor<Data extends Int32Array ? 'int32' : 'float32'> {
+    if (elementCount(host.shape) !== host.data.length) {
+      throw new ShapeError(
+        `tensor: expected ${elementCount(host.shape)} values for ${formatShape(host.shape)}, got ${host.data.length}`,
+      );
+    }
+    const dtype = (host.data instanceof Int32Array ? 'int32' : 'float32') as Data extends Int32Array
+      ? 'int32'
+      : 'float32';
+    return this.#adopt(host.shape, dtype, this.upload(host.data));
+  }
+
+  /** A tensor with undefined contents, for a kernel to write. */
+  empty<Type extends DataType = 'float32'>(shape: readonly number[], dtype?: Type): Tensor<Type> {
+    return this.#adopt(shape, dtype ?? ('float32' as Type), this.allocate(elementCount(shape) * 4));
+  }
+
+  /** A view for `Tensor.reshape`. */
+  view<Type extends DataType>(tensor: Tensor<Type>, shape: readonly number[]): Tensor<Type> {
+    const storage = tensor.storage;
+    storage.references += 1;
+    return this.#track(new Tensor(this, shape, tensor.dtype, storage));
+  }
+
+  /** Called by `Tensor.dispose`. */
+  release(tensor: Tensor, storage: Storage): void {
+    this.#scopes.at(-1)?.delete(tensor);
+    this.dereference(storage);
+  }
+
+  /**
+   * Runs `body` (synchronously) and gives every tensor made inside back to the pool, except those reachable from its result
+   * (a tensor, or tensors in arrays and plain objects), which pass to the caller's scope.
+   */
+  scope<Result>(body: () => Result): Result {
+    const created = new Set<Tensor>();
+    this.#scopes.push(created);
+    let kept = new Set<Tensor>();
+    try {
+      const result = body();
+      if (result instanceof Promise) throw new DeviceError('scope: expected a synchronous body, got a promise');
+      kept = new Set(tensorsIn(result));
+      return result;
+    } finally {
+      this.#scopes.pop();
+      for (const tensor of created) {
+        if (kept.has(tensor)) this.#scopes.at(-1)?.add(tensor);
+        else tensor.dispose();
+      }
+    }
+  }
+
+  /** Labels the launches that `body` records, for profiles: `device.stage('encoder', () => …)`. */
+  stage<Result>(name: string, body: () => Result): Result {
+    this.#stages.push(name);
+    try {
+      return body();
+    } finally {
+      this.#stages.pop();
+    }
+  }
+
+  protected get currentStage(): string {
+    return this.#stages.join('/');
+  }
+
+  get memory(): MemoryUse {
+    return { liveBytes: this.#liveBytes, peakBytes: this.#peakBytes, reservedBytes: this.reservedBytes };
+  }
+
+  /** Starts a new measurement of `memory.peakBytes`. */
+  resetPeak(): void {
+    this.#peakBytes = this.#liveBytes;
+  }
+
+  protected dereference(storage: Storage): void {
+    storage.references -= 1;
+    if (storage.references > 0) return;
+    this.accountFor(-storage.byteLength);
+    this.free(storage);
+  }
+
+  /** Books memory that becomes live (or, negative, is given back). */
+  protected accountFor(bytes: number): void {
+    this.#liveBytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes);
+  }
+
+  #adopt<Type extends DataType>(shape: readonly number[], dtype: Type, storage: Storage): Tensor<Type> {
+    this.accountFor(storage.byteLength);
+    return this.#track(new Tensor(this, [...shape], dtype, storage));
+  }
+
+  #track<Type extends DataType>(tensor: Tensor<Type>): Tensor<Type> {
+    this.#scopes.at(-1)?.add(tensor as unknown as Tensor);
+    return tensor;
+  }
+}
+
+/** Every tensor in a value: itself, or within arrays, maps and plain objects. */
+export function* tensorsIn(value: unknown): Generator<Tensor> {
+  if (value instanceof Tensor) yield value;
+  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
+  else if (value instanceof Map) for (const item of value.values()) yield* tensorsIn(item);
+  else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+    for (const item of Object.values(value)) yield* tensorsIn(item);
+  }
+}
