@@ -1,0 +1,120 @@
+// Files on disk (Node only): reading from any position, and writing so that no half-written file is ever seen.
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { FileError } from '../engine/errors.ts';
+import { type ByteSource, checkRange } from './bytes.ts';
+
+/** Longest single read or write; the operating system's own limit is 2 GiB. */
+const sliceBytes = 1 << 28;
+
+/**
+ * Opens a file for positioned reads.
+ * @throws {FileError} saying why: there is no such file, it is a folder, permission is denied, …
+ */
+export async function openFile(path: string): Promise<ByteSource> {
+  try {
+    const status = await stat(path);
+    if (status.isDirectory()) throw new FileError({ file: path }, 'expected a file, got a folder');
+    if (!status.isFile()) throw new FileError({ file: path }, 'expected a file, got a device, socket or pipe');
+    return new OpenFile(path, status.size, await open(path, 'r'));
+  } catch (error) {
+    throw fileSystemError(path, error);
+  }
+}
+
+class OpenFile implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  #handle: FileHandle | undefined;
+
+  constructor(name: string, size: number, handle: FileHandle) {
+    this.name = name;
+    this.size = size;
+    this.#handle = handle;
+  }
+
+  async read(into: Uint8Array, position: number): Promise<void> {
+    checkRange(this, position, into.byteLength);
+    let done = 0;
+    while (done < into.byteLength) {
+      if (this.#handle === undefined) throw new FileError({ file: this.name }, 'was closed before it was read');
+      const length = Math.min(sliceBytes, into.byteLength - done);
+      let bytesRead: number;
+      try {
+        ({ bytesRead } = await this.#handle.read(into, done, length, position + done));
+      } catch (error) {
+        throw fileSystemError(this.name, error, position + done);
+      }
+      if (bytesRead === 0) {
+        throw new FileError({ file: this.name, byte: position + done }, 'the file became shorter while it was read');
+      }
+      done += bytesRead;
+    }
+  }
+
+  async close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    await handle?.close();
+  }
+}
+
+/**
+ * Writes a file beside its destination and moves it there when it is whole and on disk, so that other processes, and a run
+ * after a crash, see the old file or the new one and nothing between. On any failure the destination is left as it was.
+ * @throws {FileError} when the file system refuses; whatever `write` throws
+ */
+export async function writeAtomically(
+  path: string,
+  write: (append: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
+  let handle: FileHandle;
+  try {
+    handle = await open(temporary, 'wx');
+  } catch (error) {
+    throw fileSystemError(path, error);
+  }
+  try {
+    await write(bytes => appendAll(handle, bytes));
+    await handle.sync();
+    await handle.close();
+    await rename(temporary, path);
+  } catch (error) {
+    await handle.close().catch(() => {});
+    await rm(temporary, { force: true });
+    throw fileSystemError(path, error);
+  }
+}
+
+async function appendAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(sliceBytes, bytes.byteLength - done));
+    done += bytesWritten;
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file or folder',
+  ENOTDIR: 'a part of the path is a file, not a folder',
+  EISDIR: 'expected a file, got a folder',
+  EACCES: 'permission denied',
+  EPERM: 'operation not permitted',
+  ENOSPC: 'no space left on the disk',
+  EDQUOT: 'the disk quota is used up',
+  EROFS: 'the file system is read-only',
+  ELOOP: 'too many symbolic links, or a loop of them',
+  EMFILE: 'too many open files in this process',
+  ENAMETOOLONG: 'the name is too long',
+};
+
+/** An error of Node's file system as a FileError in words; any other error unchanged. */
+export function fileSystemError(file: string, error: unknown, byte?: number): unknown {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  const isFileSystem = error instanceof Error && 'syscall' in error;
+  if (!isFileSystem || code === undefined) return error;
+  return new FileError({ file, ...(byte === undefined ? {} : { byte }) }, reasons[code] ?? error.message, {
+    cause: error,
+  });
+}
