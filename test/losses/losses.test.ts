@@ -1,0 +1,186 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { OptionError, ShapeError } from '../../engine/errors.ts';
+import type { HostTensor } from '../../engine/host-tensor.ts';
+import { computeLoss, type LossConfig, type LossInputs, type LossKind } from '../../models/losses/compute-loss.ts';
+import { hungarianMatcher, type ImageTargets } from '../../models/losses/matcher.ts';
+import { readTestJson } from '../support/data.ts';
+
+interface FrozenTensor {
+  shape: number[];
+  data: number[];
+}
+
+/** One random problem with the answers of transformers 5.18 in float64; null stands for NaN. */
+interface FrozenCase {
+  kind: LossKind;
+  config: LossConfig;
+  /** The decoder layers' predictions, the last one last. */
+  layers: { logits: FrozenTensor; pred_boxes: FrozenTensor }[];
+  pred_masks?: FrozenTensor;
+  labels: { classLabels: number[]; boxes: FrozenTensor; masks?: FrozenTensor }[];
+  loss: number | null;
+  lossDict: Record<string, number | null>;
+  matching: { queries: number[]; targets: number[] }[];
+}
+
+const floats = ({ shape, data }: FrozenTensor): HostTensor => ({ shape, data: Float32Array.from(data) });
+
+const inputsOf = ({ layers, pred_masks: masks }: FrozenCase): LossInputs => {
+  const predictions = layers.map(layer => ({ logits: floats(layer.logits), pred_boxes: floats(layer.pred_boxes) }));
+  const last = predictions.pop()!;
+  return { ...last, auxiliary_outputs: predictions, ...(masks && { pred_masks: floats(masks) }) };
+};
+
+const labelsOf = ({ labels }: FrozenCase): ImageTargets[] =>
+  labels.map(({ classLabels, boxes, masks }) => ({
+    classLabels,
+    boxes: floats(boxes),
+    ...(masks && { masks: { shape: masks.shape, data: Uint8Array.from(masks.data) } }),
+  }));
+
+const cases = readTestJson<FrozenCase[]>('losses', 'random.json');
+
+test('losses equal those of transformers for every model', () => {
+  let worst = { error: 0, what: 'none' };
+  const seen = new Map<string, number>();
+  cases.forEach((problem, index) => {
+    const { loss, lossDict, auxiliaryOutputs } = computeLoss(
+      problem.kind,
+      inputsOf(problem),
+      labelsOf(problem),
+      problem.config,
+    );
+    assert.equal(Object.keys(lossDict), Object.keys(problem.lossDict), `case ${index}: names and order`);
+    assert.is(auxiliaryOutputs?.length, problem.config.auxiliary_loss ? problem.layers.length - 1 : undefined);
+    for (const [name, expected] of Object.entries({ ...problem.lossDict, loss: problem.loss })) {
+      const value = name === 'loss' ? loss : lossDict[name]!;
+      const what = `case ${index}, ${problem.kind}, ${name}: ${value}, expected ${expected}`;
+      if (expected === null) {
+        assert.ok(Number.isNaN(value), what);
+        continue;
+      }
+      // The reference rounds the cardinality error, a diagnostic, to float32.
+      const tolerance = name.startsWith('cardinality') ? 1e-7 : 1e-12;
+      const error = Math.abs(value - expected) / Math.max(1, Math.abs(expected));
+      assert.ok(error <= tolerance, `${what} within ${tolerance}`);
+      if (!name.startsWith('cardinality') && error > worst.error) worst = { error, what };
+    }
+    seen.set(problem.kind, (seen.get(problem.kind) ?? 0) + 1);
+  });
+  assert.is(seen.size, 5);
+  console.log(`${cases.length} problems, worst relative error ${worst.error.toExponential(1)} (${worst.what})`);
+});
+
+test('matchings equal those of transformers', () => {
+  cases.forEach((problem, index) => {
+    const { config } = problem;
+    const costs = { class_cost: config.class_cost!, bbox_cost: config.bbox_cost!, giou_cost: config.giou_cost! };
+    const softmax = problem.kind.startsWith('Detr') || problem.kind === 'ConditionalDetrForSegmentation';
+    const found = hungarianMatcher(inputsOf(problem), labelsOf(problem), costs, softmax ? 'softmax' : 'focal');
+    assert.equal(
+      found.map(({ queries, targets }) => ({ queries: [...queries], targets: [...targets] })),
+      problem.matching,
+      `case ${index}`,
+    );
+  });
+});
+
+test('defaults are those of each model', () => {
+  const problem = cases.find(
+    ({ kind, labels }) => kind === 'ConditionalDetrForSegmentation' && labels[0]!.classLabels.length > 1,
+  )!;
+  for (const [kind, classCost] of [
+    ['ConditionalDetrForSegmentation', 2],
+    ['ConditionalDetrForObjectDetection', 2],
+    ['DeformableDetrForObjectDetection', 1],
+    ['DetrForSegmentation', 1],
+    ['DetrForObjectDetection', 1],
+  ] as const) {
+    const written = {
+      class_cost: classCost,
+      bbox_cost: 5,
+      giou_cost: 2,
+      bbox_loss_coefficient: 5,
+      giou_loss_coefficient: 2,
+      mask_loss_coefficient: 1,
+      dice_loss_coefficient: 1,
+      eos_coefficient: 0.1,
+      focal_alpha: 0.25,
+      auxiliary_loss: false,
+    };
+    assert.equal(
+      computeLoss(kind, inputsOf(problem), labelsOf(problem), {}),
+      computeLoss(kind, inputsOf(problem), labelsOf(problem), written),
+    );
+  }
+});
+
+test('labels may be a tensor, as preprocess returns them', () => {
+  const problem = cases.find(({ labels }) => labels[0]!.classLabels.length > 1)!;
+  const labels = labelsOf(problem).map((label, image) => {
+    const classes = problem.labels[image]!.classLabels;
+    return { ...label, classLabels: { shape: [classes.length], data: Int32Array.from(classes) } };
+  });
+  assert.equal(
+    computeLoss(problem.kind, inputsOf(problem), labels, problem.config),
+    computeLoss(problem.kind, inputsOf(problem), labelsOf(problem), problem.config),
+  );
+});
+
+test('what does not fit together is refused by name', () => {
+  const logits = { shape: [1, 2, 3], data: new Float32Array(6) };
+  const boxes = { shape: [1, 2, 4], data: new Float32Array(8).fill(0.5) };
+  const box = { shape: [1, 4], data: new Float32Array(4).fill(0.5) };
+  const target: ImageTargets = { classLabels: [1], boxes: box };
+  const outputs: LossInputs = { logits, pred_boxes: boxes };
+  const refuses = (
+    type: new (message: string) => Error,
+    message: RegExp,
+    changed: Partial<LossInputs>,
+    labels: ImageTargets[] = [target],
+    config: LossConfig = {},
+    kind: LossKind = 'DetrForObjectDetection',
+  ) =>
+    assert.throws(
+      () => computeLoss(kind, { ...outputs, ...changed }, labels, config),
+      (error: Error) => error instanceof type && message.test(error.message),
+      String(message),
+    );
+  const invalid = { shape: [1, 4], data: Float32Array.of(0.5, 0.5, -0.1, 0.5) };
+  const masks = { shape: [1, 2, 2, 2], data: new Float32Array(8) };
+  const segmentation = 'DetrForSegmentation';
+
+  refuses(OptionError, /expected one of Detr/, {}, [target], {}, 'YolosForObjectDetection' as LossKind);
+  refuses(ShapeError, /logits: expected \[B, Q, C\], got \[6\]/, { logits: { shape: [6], data: logits.data } });
+  refuses(ShapeError, /pred_boxes: expected \[1, 2, 4\], got \[1, 4\]/, { pred_boxes: box });
+  refuses(ShapeError, /one entry for each of 1 images, got 2/, {}, [target, target]);
+  refuses(ShapeError, /labels\[0\]\.boxes: expected \[2, 4\], got \[1, 4\]/, {}, [{ classLabels: [1, 1], boxes: box }]);
+  refuses(OptionError, /classes from 0 to 2, got 3 at 0/, {}, [{ classLabels: [3], boxes: box }]);
+  refuses(OptionError, /labels\[0\]\.boxes: .* got \[0.5,.* at 0/, {}, [{ classLabels: [1], boxes: invalid }]);
+  refuses(OptionError, /pred_boxes: .* got \[NaN/, {
+    pred_boxes: { shape: [1, 2, 4], data: new Float32Array(8).fill(Number.NaN) },
+  });
+  refuses(OptionError, /a cost other than 0/, {}, [target], { class_cost: 0, bbox_cost: 0, giou_cost: 0 });
+  refuses(OptionError, /expected auxiliary_outputs/, {}, [target], { auxiliary_loss: true });
+  refuses(OptionError, /expected pred_masks for DetrForSegmentation/, {}, [target], {}, segmentation);
+  refuses(OptionError, /labels\[0\]\.masks: .* got none/, { pred_masks: masks }, [target], {}, segmentation);
+  refuses(
+    ShapeError,
+    /labels\[0\]\.masks: expected \[1, H, W\], got \[2, 2\]/,
+    { pred_masks: masks },
+    [{ ...target, masks: { shape: [2, 2], data: new Uint8Array(4) } }],
+    {},
+    segmentation,
+  );
+  refuses(
+    ShapeError,
+    /pred_masks: expected \[1, Q, h, w\], got \[1, 4\]/,
+    { pred_masks: box },
+    [target],
+    {},
+    segmentation,
+  );
+});
+
+test.run();
