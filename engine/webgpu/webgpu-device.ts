@@ -1,6 +1,471 @@
-import type { Device } from '../device.ts';
-export class WebGpuDevice {
-  static async open(_: { acceptSoftware: boolean }): Promise<Device | undefined> {
-    return undefined;
+import { Device } from '../device.ts';
+import { DetrError, DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
+import type { DataType, HostTensor } from '../host-tensor.ts';
+import type { AdapterTraits, Cost, KernelTiming, Launch } from '../launch.ts';
+import type { HostArray, Storage, Tensor } from '../tensor.ts';
+import { type OpenedAdapter, openAdapter } from './adapter.ts';
+import { BufferPool, type PooledBuffer } from './buffer-pool.ts';
+import { BUFFER_USAGE, MAP_MODE_READ } from './constants.ts';
+import { type Pipeline, PipelineCache } from './pipelines.ts';
+import { calmly } from './polling.ts';
+import { Timestamps } from './timestamps.ts';
+import { UniformBuffers, type UniformSlot, UniformWriter } from './uniforms.ts';
+
+interface WebGpuStorage extends Storage {
+  readonly buffer: PooledBuffer;
+}
+
+interface RecordedLaunch {
+  readonly kernel: string;
+  readonly stage: string;
+  readonly cost: Cost;
+  readonly pipeline: Pipeline;
+  /** By binding number, without gaps for absent inputs. */
+  readonly buffers: readonly PooledBuffer[];
+  readonly bindings: readonly number[];
+  readonly uniforms: UniformSlot | undefined;
+  readonly workgroups: readonly [number, number, number];
+}
+
+interface RecordedCopy {
+  readonly source: PooledBuffer;
+  readonly destination: PooledBuffer;
+  readonly byteLength: number;
+}
+
+type Command = RecordedLaunch | RecordedCopy;
+
+/** Work that is submitted together. */
+interface Batch {
+  readonly number: number;
+  readonly commands: Command[];
+  readonly uniforms: UniformWriter;
+}
+
+/** A batch that was submitted, or dropped because something failed. */
+interface Submission {
+  readonly batch: number;
+  /** Resolves once the adapter has checked the batch; an error is then in `#failure`. */
+  readonly checked: Promise<unknown>;
+}
+
+interface Failure {
+  readonly error: DetrError;
+  /** The last batch that may have suffered from it. */
+  readonly lastBatch: number;
+  reported: boolean;
+}
+
+/** A free buffer that this many batches have not used goes back to the system. */
+const BATCHES_KEPT_FREE = 8;
+
+const MAXIMUM_WORKGROUPS_PER_DIMENSION = 65_535;
+
+/** WebGPU: the browser's, or Dawn (npm package `webgpu`) in Node. The calling thread records, encodes and submits. */
+export class WebGpuDevice extends Device {
+  readonly kind = 'webgpu';
+  readonly name: string;
+  readonly traits: AdapterTraits;
+  /** The underlying device, for interoperation. */
+  readonly gpuDevice: GPUDevice;
+  /** How `profile` measures: the adapter's own clock, or, where it has none, the time from submit to completion of each launch alone. */
+  readonly timedBy: 'timestamp queries' | 'wall time';
+
+  readonly #pipelines: PipelineCache;
+  readonly #uniformBuffers: UniformBuffers;
+  readonly #tensorBuffers: BufferPool;
+  readonly #stagingBuffers: BufferPool;
+  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #bindGroupKeys = new Map<PooledBuffer, Set<string>>();
+  readonly #maximumStorageBuffers: number;
+  readonly #uniformAlignment: number;
+  #recording: Batch;
+  #sealing: Promise<Submission> | undefined;
+  #lastSubmission: Promise<unknown> = Promise.resolve();
+  #submittedBatch = 0;
+  /** What still may report an error about past calls. */
+  readonly #checks = new Set<Promise<unknown>>();
+  #failure: Failure | undefined;
+  #lost: DeviceLostError | undefined;
+  #timings: KernelTiming[] | undefined;
+
+  private constructor({ gpuDevice, traits, name }: OpenedAdapter) {
+    super();
+    this.gpuDevice = gpuDevice;
+    this.traits = traits;
+    this.name = name;
+    this.timedBy = gpuDevice.features.has('timestamp-query') ? 'timestamp queries' : 'wall time';
+    const { limits } = gpuDevice;
+    this.#maximumStorageBuffers = limits.maxStorageBuffersPerShaderStage;
+    this.#uniformAlignment = limits.minUniformBufferOffsetAlignment;
+    this.#pipelines = new PipelineCache(gpuDevice);
+    this.#uniformBuffers = new UniformBuffers(gpuDevice);
+    const create = this.#createBuffer.bind(this);
+    const maximumByteLength = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+    this.#tensorBuffers = new BufferPool({
+      usage: BUFFER_USAGE.storage | BUFFER_USAGE.copySource | BUFFER_USAGE.copyDestination,
+      maximumByteLength,
+      create,
+      destroyed: buffer => this.#dropBindGroups(buffer),
+    });
+    this.#stagingBuffers = new BufferPool({
+      usage: BUFFER_USAGE.mapRead | BUFFER_USAGE.copyDestination,
+      maximumByteLength,
+      create,
+    });
+    this.#recording = this.#newBatch(1);
+    gpuDevice.addEventListener('uncapturederror', event => {
+      this.#fail(errorOf(event.error.constructor.name, event.error.message));
+    });
+    void gpuDevice.lost.then(({ reason, message }) => this.#lose(`the adapter was lost (${reason}): ${message}`));
   }
+
+  /** Undefined if there is no adapter, or only a software one and that is not accepted. */
+  static async open({ acceptSoftware }: { acceptSoftware: boolean }): Promise<WebGpuDevice | undefined> {
+    const opened = await openAdapter(acceptSoftware);
+    return opened === undefined ? undefined : new WebGpuDevice(opened);
+  }
+
+  /** Bind groups that are kept for the next pass. */
+  get bindGroupCount(): number {
+    return this.#bindGroups.size;
+  }
+
+  /** Buffers taken from the system. */
+  get bufferCount(): number {
+    return this.#tensorBuffers.bufferCount + this.#stagingBuffers.bufferCount;
+  }
+
+  override launch(launch: Launch): void {
+    this.#assertAlive();
+    const { kernel, inputs, outputs, cost } = launch;
+    const { code, workgroups, scalars } = launch.wgsl(this.traits);
+    const buffers: PooledBuffer[] = [];
+    const bindings: number[] = [];
+    let signature = '';
+    for (const tensor of [...inputs, ...outputs]) {
+      const binding = signature.length;
+      signature += tensor === undefined ? '-' : binding < inputs.length ? 'r' : 'w';
+      if (tensor === undefined) continue;
+      buffers.push(this.#bufferOf(tensor, kernel));
+      bindings.push(binding);
+    }
+    if (workgroups.includes(0)) return;
+    this.#checkLaunch(kernel, buffers, outputs.length, workgroups);
+    const uniforms = scalars.length > 0 ? this.#recording.uniforms.write(scalars) : undefined;
+    if (uniforms !== undefined) {
+      bindings.push(signature.length);
+      signature += 'u';
+    }
+    const pipeline = this.#pipelines.get(kernel, code, signature);
+    for (const buffer of buffers) buffer.lastBatch = this.#recording.number;
+    const stage = this.currentStage;
+    this.#recording.commands.push({ kernel, stage, cost, pipeline, buffers, bindings, uniforms, workgroups });
+  }
+
+  override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
+    this.#assertAlive();
+    const { shape, byteLength } = tensor;
+    const Constructor = (tensor.dtype === 'int32' ? Int32Array : Float32Array) as Float32ArrayConstructor;
+    const source = this.#bufferOf(tensor, 'read');
+    const destination = this.#stagingBuffers.take(byteLength);
+    this.accountFor(byteLength);
+    try {
+      source.lastBatch = this.#recording.number;
+      this.#recording.commands.push({ source, destination, byteLength });
+      const submission = await this.#seal();
+      await this.#settle(
+        submission,
+        calmly(() => destination.gpuBuffer.mapAsync(MAP_MODE_READ)),
+      );
+      const data = new Constructor(destination.gpuBuffer.getMappedRange(0, byteLength).slice(0));
+      return { shape, data: data as unknown as HostArray<Type> };
+    } finally {
+      destination.gpuBuffer.unmap();
+      this.accountFor(-byteLength);
+      this.#stagingBuffers.give(destination);
+    }
+  }
+
+  override async finish(): Promise<void> {
+    this.#assertAlive();
+    const submission = await this.#seal();
+    await this.#settle(
+      submission,
+      calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()),
+    );
+  }
+
+  override async profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }> {
+    if (this.#timings !== undefined) throw new DeviceError('profile: expected one profile at a time, got a second');
+    await this.finish();
+    const timings: KernelTiming[] = [];
+    this.#timings = timings;
+    try {
+      const result = await body();
+      await this.finish();
+      return { result, timings };
+    } finally {
+      this.#timings = undefined;
+    }
+  }
+
+  override async destroy(): Promise<void> {
+    this.#lose('the device was destroyed');
+  }
+
+  protected override get reservedBytes(): number {
+    return this.#tensorBuffers.reservedBytes + this.#stagingBuffers.reservedBytes + this.#uniformBuffers.reservedBytes;
+  }
+
+  protected override allocate(byteLength: number): WebGpuStorage {
+    this.#assertAlive();
+    return { buffer: this.#tensorBuffers.take(byteLength), byteLength, references: 1 };
+  }
+
+  protected override upload(data: Float32Array | Int32Array): WebGpuStorage {
+    this.#assertAlive();
+    // The write happens before all work that is not submitted yet, so none of it may use the buffer.
+    const buffer = this.#tensorBuffers.take(data.byteLength, this.#submittedBatch);
+    const bytes = data as Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+    if (data.byteLength > 0) this.gpuDevice.queue.writeBuffer(buffer.gpuBuffer, 0, bytes);
+    return { buffer, byteLength: data.byteLength, references: 1 };
+  }
+
+  protected override free(storage: Storage): void {
+    // Later launches may write the buffer at once: they are encoded after those that use it now.
+    this.#tensorBuffers.give((storage as WebGpuStorage).buffer);
+  }
+
+  #bufferOf(tensor: Tensor, user: string): PooledBuffer {
+    if (tensor.device !== this)
+      throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
+    return (tensor.storage as WebGpuStorage).buffer;
+  }
+
+  #checkLaunch(
+    kernel: string,
+    buffers: readonly PooledBuffer[],
+    outputCount: number,
+    workgroups: readonly number[],
+  ): void {
+    if (workgroups.some(count => !Number.isInteger(count) || count < 0 || count > MAXIMUM_WORKGROUPS_PER_DIMENSION)) {
+      throw new DeviceError(
+        `${kernel}: expected at most ${MAXIMUM_WORKGROUPS_PER_DIMENSION} workgroups per dimension, got ${workgroups.join(' x ')}`,
+      );
+    }
+    if (buffers.length > this.#maximumStorageBuffers) {
+      throw new DeviceError(
+        `${kernel}: expected at most ${this.#maximumStorageBuffers} tensors (the adapter's maxStorageBuffersPerShaderStage), got ${buffers.length}`,
+      );
+    }
+    const written = buffers.slice(buffers.length - outputCount);
+    if (written.some(output => buffers.indexOf(output) !== buffers.lastIndexOf(output))) {
+      throw new DeviceError(`${kernel}: expected outputs apart from the inputs, got one that shares its memory`);
+    }
+  }
+
+  #newBatch(number: number): Batch {
+    return { number, commands: [], uniforms: new UniformWriter(this.#uniformAlignment) };
+  }
+
+  /**
+   * Closes the batch that is being recorded, at the end of the current turn so that reads that are asked for together share
+   * it, and resolves once it is submitted.
+   */
+  #seal(): Promise<Submission> {
+    this.#sealing ??= Promise.resolve().then(() => {
+      this.#sealing = undefined;
+      const batch = this.#recording;
+      this.#recording = this.#newBatch(batch.number + 1);
+      const submission = this.#lastSubmission.then(() => this.#submit(batch));
+      this.#lastSubmission = submission;
+      return submission;
+    });
+    return this.#sealing;
+  }
+
+  /** Submits a batch whose predecessors are submitted; it is dropped if a pipeline of it does not compile. */
+  async #submit(batch: Batch): Promise<Submission> {
+    let checked: Promise<unknown> = Promise.resolve();
+    try {
+      await this.#compilePipelines(batch);
+      if (this.#lost === undefined) {
+        if (this.#timings === undefined) checked = this.#check(() => this.#encodeAndSubmit(batch.commands, batch));
+        else await this.#submitTimed(batch, this.#timings);
+      }
+    } catch (error) {
+      this.#fail(error instanceof DetrError ? error : errorOf('', String(error)));
+    }
+    this.#submittedBatch = batch.number;
+    this.#tensorBuffers.trim(batch.number - BATCHES_KEPT_FREE);
+    this.#stagingBuffers.trim(batch.number - BATCHES_KEPT_FREE);
+    return { batch: batch.number, checked };
+  }
+
+  async #compilePipelines({ commands }: Batch): Promise<void> {
+    for (const command of commands) {
+      if ('pipeline' in command && command.pipeline.gpuPipeline === undefined) await command.pipeline.compiled;
+    }
+  }
+
+  /** All of the commands in one submit, in as few compute passes as there can be, or a timed one for each launch. */
+  #encodeAndSubmit(commands: readonly Command[], { uniforms }: Batch, timestamps?: Timestamps): void {
+    this.#uniformBuffers.upload(uniforms);
+    const encoder = this.gpuDevice.createCommandEncoder();
+    let pass: GPUComputePassEncoder | undefined;
+    for (const command of commands) {
+      if ('pipeline' in command) {
+        pass ??= encoder.beginComputePass(timestamps === undefined ? {} : { timestampWrites: timestamps.nextPass() });
+        this.#encodeLaunch(pass, command);
+        if (timestamps === undefined) continue;
+      }
+      pass?.end();
+      pass = undefined;
+      if ('source' in command) {
+        const { source, destination, byteLength } = command;
+        encoder.copyBufferToBuffer(source.gpuBuffer, 0, destination.gpuBuffer, 0, byteLength);
+      }
+    }
+    pass?.end();
+    timestamps?.resolve(encoder);
+    this.gpuDevice.queue.submit([encoder.finish()]);
+  }
+
+  #encodeLaunch(pass: GPUComputePassEncoder, launch: RecordedLaunch): void {
+    pass.setPipeline(launch.pipeline.gpuPipeline!);
+    pass.setBindGroup(0, this.#bindGroup(launch), launch.uniforms === undefined ? [] : [launch.uniforms.byteOffset]);
+    pass.dispatchWorkgroups(...launch.workgroups);
+  }
+
+  /** The same buffers come back in the next forward pass, and so does the bind group. */
+  #bindGroup({ pipeline, buffers, bindings, uniforms }: RecordedLaunch): GPUBindGroup {
+    const { layout } = pipeline;
+    const uniformKey = uniforms === undefined ? '' : `${uniforms.chunk}:${uniforms.byteLength}`;
+    const key = `${layout.id}:${uniformKey}:${buffers.map(({ id }) => id).join()}`;
+    const cached = this.#bindGroups.get(key);
+    if (cached !== undefined) return cached;
+    const resources: GPUBufferBinding[] = buffers.map(({ gpuBuffer }) => ({ buffer: gpuBuffer }));
+    if (uniforms !== undefined) {
+      resources.push({ buffer: this.#uniformBuffers.buffer(uniforms.chunk), size: uniforms.byteLength });
+    }
+    const entries = resources.map((resource, index) => ({ binding: bindings[index]!, resource }));
+    const bindGroup = this.gpuDevice.createBindGroup({ layout: layout.bindGroupLayout, entries });
+    this.#bindGroups.set(key, bindGroup);
+    for (const buffer of buffers) {
+      const keys = this.#bindGroupKeys.get(buffer);
+      if (keys === undefined) this.#bindGroupKeys.set(buffer, new Set([key]));
+      else keys.add(key);
+    }
+    return bindGroup;
+  }
+
+  #dropBindGroups(buffer: PooledBuffer): void {
+    for (const key of this.#bindGroupKeys.get(buffer) ?? []) this.#bindGroups.delete(key);
+    this.#bindGroupKeys.delete(buffer);
+  }
+
+  async #submitTimed(batch: Batch, timings: KernelTiming[]): Promise<void> {
+    const launches = batch.commands.filter(command => 'pipeline' in command);
+    const add = (elapsed: readonly number[]) => {
+      launches.forEach(({ kernel, stage, cost }, index) => {
+        timings.push({ kernel, stage, milliseconds: elapsed[index]!, ...cost });
+      });
+    };
+    if (this.timedBy === 'timestamp queries') {
+      const timestamps = new Timestamps(this.gpuDevice);
+      this.#check(() => this.#encodeAndSubmit(batch.commands, batch, timestamps));
+      await this.#watch(timestamps.read().then(add));
+      return;
+    }
+    const elapsed: number[] = [];
+    for (const command of batch.commands) {
+      const start = performance.now();
+      this.#check(() => this.#encodeAndSubmit([command], batch));
+      await calmly(() => this.gpuDevice.queue.onSubmittedWorkDone());
+      if ('pipeline' in command) elapsed.push(performance.now() - start);
+    }
+    add(elapsed);
+  }
+
+  #createBuffer(descriptor: GPUBufferDescriptor, failed: () => void): GPUBuffer {
+    this.gpuDevice.pushErrorScope('out-of-memory');
+    const buffer = this.gpuDevice.createBuffer(descriptor);
+    const scope = calmly(() => this.gpuDevice.popErrorScope());
+    this.#watch(
+      scope.then(error => {
+        if (error === null) return;
+        failed();
+        this.#fail(errorOf('GPUOutOfMemoryError', `${descriptor.size} bytes were refused: ${error.message}`));
+      }),
+    );
+    return buffer;
+  }
+
+  /** Makes calls to the adapter whose errors are reported by the next `#settle`. */
+  #check(calls: () => void): Promise<unknown> {
+    const filters = ['validation', 'out-of-memory', 'internal'] as const;
+    for (const filter of filters) this.gpuDevice.pushErrorScope(filter);
+    try {
+      calls();
+    } finally {
+      for (const _ of filters) {
+        const scope = calmly(() => this.gpuDevice.popErrorScope());
+        this.#watch(scope.then(error => error && this.#fail(errorOf(error.constructor.name, error.message))));
+      }
+    }
+    return Promise.all(this.#checks);
+  }
+
+  #watch(check: Promise<unknown>): Promise<unknown> {
+    // A check only rejects when the device is lost, which is reported as such.
+    const watched = check.catch(() => {}).finally(() => this.#checks.delete(watched));
+    this.#checks.add(watched);
+    return watched;
+  }
+
+  #fail(error: DetrError): void {
+    if (this.#failure === undefined || this.#failure.reported) {
+      this.#failure = { error, lastBatch: this.#recording.number - 1, reported: false };
+    }
+  }
+
+  /** Waits for a submitted batch and throws what went wrong up to its end. */
+  async #settle(submission: Submission, done: Promise<unknown>): Promise<void> {
+    const outcome = done.then(
+      () => undefined,
+      (cause: Error) =>
+        new DeviceError(`webgpu device: expected to wait for the adapter, got: ${cause.message}`, { cause }),
+    );
+    await submission.checked;
+    await Promise.all(this.#checks);
+    const error = await outcome;
+    if (error !== undefined) await new Promise(resolve => setTimeout(resolve)); // a loss is told right after
+    this.#assertAlive();
+    const failure = this.#failure;
+    if (failure !== undefined && (!failure.reported || submission.batch <= failure.lastBatch)) {
+      failure.reported = true;
+      throw failure.error;
+    }
+    if (error !== undefined) throw error;
+  }
+
+  #assertAlive(): void {
+    if (this.#lost !== undefined) throw this.#lost;
+  }
+
+  #lose(reason: string): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = new DeviceLostError(`webgpu device: ${reason}; create a new device`);
+    this.#tensorBuffers.destroyAll();
+    this.#stagingBuffers.destroyAll();
+    this.#uniformBuffers.destroy();
+    this.#bindGroups.clear();
+    this.gpuDevice.destroy();
+  }
+}
+
+function errorOf(kind: string, message: string): DetrError {
+  if (kind === 'GPUOutOfMemoryError') return new OutOfMemoryError(`webgpu device: expected memory, got: ${message}`);
+  return new DeviceError(`webgpu device: expected work that the adapter accepts, got: ${message}`);
 }

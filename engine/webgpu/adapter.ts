@@ -1,0 +1,71 @@
+import type { AdapterTraits } from '../launch.ts';
+import { calmly } from './polling.ts';
+
+/** An adapter's `GPUDevice` with every limit and feature that kernels can use. */
+export interface OpenedAdapter {
+  readonly gpuDevice: GPUDevice;
+  readonly traits: AdapterTraits;
+  /** `webgpu (llvmpipe …, software)`. */
+  readonly name: string;
+}
+
+const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'subgroups', 'shader-f16'];
+
+/** Without asking, a device gets the smallest limits that any implementation has to offer. */
+const WANTED_LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupSizeZ',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeWorkgroupsPerDimension',
+  'minUniformBufferOffsetAlignment',
+] as const satisfies readonly (keyof GPUSupportedLimits)[];
+
+/** Dawn quantizes timestamps to 100 microseconds unless told otherwise. */
+const DAWN_OPTIONS = ['disable-dawn-features=timestamp_quantization'];
+
+// One instance per process, never given up: Dawn crashes when it is garbage-collected while anything of it is in use.
+let dawn: Promise<GPU | undefined> | undefined;
+
+/** The browser's WebGPU, or Dawn in Node; undefined where neither is to be had. */
+function findGpu(): Promise<GPU | undefined> {
+  if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return Promise.resolve(navigator.gpu);
+  dawn ??= import('webgpu').then(
+    ({ create }) => create(DAWN_OPTIONS),
+    () => undefined,
+  );
+  return dawn;
+}
+
+/** Undefined without an adapter, or if only a software one is there and that is not accepted. */
+export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapter | undefined> {
+  const gpu = await findGpu();
+  const adapter = await calmly(() => gpu?.requestAdapter({ powerPreference: 'high-performance' }));
+  if (adapter === null || adapter === undefined) return undefined;
+  const software = isSoftware(adapter.info);
+  if (software && !acceptSoftware) return undefined;
+
+  const requiredFeatures = WANTED_FEATURES.filter(feature => adapter.features.has(feature));
+  const requiredLimits = Object.fromEntries(WANTED_LIMITS.map(limit => [limit, adapter.limits[limit]]));
+  const gpuDevice = await calmly(() => adapter.requestDevice({ requiredFeatures, requiredLimits }));
+  const { limits, features } = gpuDevice;
+  const traits: AdapterTraits = {
+    software,
+    subgroups: features.has('subgroups'),
+    shaderF16: features.has('shader-f16'),
+    maxWorkgroupStorageBytes: limits.maxComputeWorkgroupStorageSize,
+    maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+  };
+  const { description, device, architecture, vendor } = adapter.info;
+  const described = [description, device, `${vendor} ${architecture}`.trim()].find(text => text) ?? 'unnamed adapter';
+  return { gpuDevice, traits, name: `webgpu (${described}${software ? ', software' : ''})` };
+}
+
+function isSoftware(info: GPUAdapterInfo): boolean {
+  const text = `${info.description} ${info.device} ${info.architecture}`;
+  return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|basic render|software/i.test(text);
+}

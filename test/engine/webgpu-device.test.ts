@@ -1,0 +1,374 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { DeviceError, DeviceLostError, OutOfMemoryError, ShaderError, type Tensor } from '../../engine/index.ts';
+import type { Launch } from '../../engine/launch.ts';
+import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
+
+/** out = x * factor + offset, or what `code` says. */
+function affine(x: Tensor, factor: number, offset = 0, code = AFFINE): Tensor {
+  const out = x.device.empty(x.shape);
+  const launch: Launch = {
+    kernel: 'affine',
+    inputs: [x],
+    outputs: [out],
+    cost: { flops: 2 * x.size, bytes: 8 * x.size },
+    wgsl: () => ({
+      code,
+      workgroups: [Math.ceil(x.size / 64), 1, 1],
+      scalars: [x.size, { f32: factor }, { f32: offset }],
+    }),
+    wasm: () => {
+      throw new Error('not for the cpu device');
+    },
+  };
+  x.device.launch(launch);
+  return out;
+}
+
+const AFFINE = /* wgsl */ `
+struct Uniforms { count: u32, factor: f32, offset: f32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<uniform> uniforms: Uniforms;
+
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x < uniforms.count) { out[id.x] = x[id.x] * uniforms.factor + uniforms.offset; }
+}`;
+
+const SLOW_AFFINE = AFFINE.replace(
+  'out[id.x] = ',
+  'for (var i = 0; i < 2000000; i++) { out[id.x] += 1; }\n out[id.x] = ',
+);
+
+async function rejection(promise: Promise<unknown>): Promise<Error> {
+  const error = await promise.then(
+    () => undefined,
+    reason => reason,
+  );
+  assert.instance(error, Error, 'expected a rejection');
+  return error as Error;
+}
+
+const values = (count: number, start = 0) => Float32Array.from({ length: count }, (_, index) => start + index);
+
+const probe = await WebGpuDevice.open({ acceptSoftware: true });
+if (probe === undefined) {
+  console.log('webgpu-device: SKIPPED, this machine has no WebGPU adapter');
+} else {
+  console.log(`webgpu-device: ${probe.name}, profiles by ${probe.timedBy}`);
+  await probe.destroy();
+
+  const testOnDevice = (name: string, body: (device: WebGpuDevice) => Promise<void>) =>
+    test(name, async () => {
+      const device = await WebGpuDevice.open({ acceptSoftware: true });
+      try {
+        await body(device!);
+      } finally {
+        await device!.destroy();
+      }
+    });
+
+  test('a software adapter is only taken where it is accepted', async () => {
+    const hardware = await WebGpuDevice.open({ acceptSoftware: false });
+    assert.is(hardware?.traits.software ?? false, false);
+    await hardware?.destroy();
+  });
+
+  testOnDevice('launches run in the order they were recorded', async device => {
+    let x: Tensor = device.tensor({ shape: [3], data: Float32Array.of(1, 2, 3) });
+    for (let step = 0; step < 700; step++) x = affine(x, step % 2 === 0 ? 2 : 0.5, step % 2);
+    const { shape, data } = await x.read();
+    assert.equal(shape, [3]);
+    // Every pair of steps adds one.
+    assert.equal([...data], [351, 352, 353]);
+  });
+
+  testOnDevice('an int32 tensor comes back as it went', async device => {
+    const data = Int32Array.of(1, -2, 2 ** 31 - 1);
+    assert.equal((await device.tensor({ shape: [3], data }).read()).data, data);
+  });
+
+  testOnDevice('memory of a scope is reused at once, and its result survives', async device => {
+    const x = device.tensor({ shape: [1000], data: values(1000) });
+    const out = device.scope(() => {
+      let y = affine(x, 1, 1);
+      for (let step = 0; step < 20; step++) {
+        const next = device.scope(() => affine(affine(y, 3), 1 / 3, 1));
+        y.dispose();
+        y = next;
+      }
+      return y;
+    });
+    assert.is(device.memory.liveBytes, 2 * 4000);
+    assert.ok(device.bufferCount <= 5, `${device.bufferCount} buffers`);
+    const { data } = await out.read();
+    for (const [index, value] of data.entries()) assert.ok(Math.abs(value - index - 21) < 1e-2, `${index}: ${value}`);
+  });
+
+  testOnDevice('an upload does not overtake recorded work that reads a freed buffer', async device => {
+    const x = device.tensor({ shape: [256], data: values(256) });
+    const doubled = affine(x, 2);
+    x.dispose();
+    const late = device.tensor({ shape: [256], data: values(256, 5000) });
+    const [a, b] = await Promise.all([doubled.read(), late.read()]);
+    assert.is(a.data[255], 510);
+    assert.is(b.data[255], 5255);
+  });
+
+  testOnDevice('an upload while submitted work still runs is ordered after it', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const slow = affine(x, 2, 0, SLOW_AFFINE);
+    const pending = slow.read();
+    await new Promise(resolve => setTimeout(resolve, 30));
+    x.dispose();
+    const late = device.tensor({ shape: [64], data: values(64, 100) });
+    assert.is((await pending).data[63], 126);
+    assert.is((await late.read()).data[63], 163);
+  });
+
+  testOnDevice('concurrent reads share a submit and each get their own values', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const reads = Array.from({ length: 20 }, (_, factor) => device.scope(() => affine(x, factor)).read());
+    const results = await Promise.all(reads);
+    for (const [factor, { data }] of results.entries()) assert.is(data[63], 63 * factor);
+  });
+
+  testOnDevice('a tensor disposed while it is being read keeps its values', async device => {
+    const x = affine(device.tensor({ shape: [64], data: values(64) }), 1);
+    const read = x.read();
+    x.dispose();
+    const other = affine(device.tensor({ shape: [64], data: values(64, 1000) }), 1);
+    assert.is((await read).data[63], 63);
+    assert.is((await other.read()).data[63], 1063);
+  });
+
+  testOnDevice('tensors without elements', async device => {
+    const x = device.tensor({ shape: [0, 4], data: new Float32Array(0) });
+    const { shape, data } = await affine(x, 2).read();
+    assert.equal(shape, [0, 4]);
+    assert.is(data.length, 0);
+  });
+
+  testOnDevice('a shader that does not compile is shown with its lines', async device => {
+    const x = device.tensor({ shape: [4], data: values(4) });
+    const error = await rejection(affine(x, 2, 0, AFFINE.replace('id.x < uniforms.count', 'id.x < 1.5')).read());
+    assert.instance(error, ShaderError);
+    assert.match(error.message, /affine: expected WGSL that compiles, got\nline 8, column \d+: /);
+    assert.match(error.message, />\s+8 \|.*id\.x < 1\.5/);
+    assert.is((await affine(x, 2).read()).data[3], 6);
+  });
+
+  testOnDevice('a shader that does not fit its bindings', async device => {
+    const x = device.tensor({ shape: [4], data: values(4) });
+    const error = await rejection(affine(x, 2, 0, AFFINE.replace('@binding(1)', '@binding(7)')).read());
+    assert.instance(error, ShaderError);
+    assert.is((await affine(x, 2).read()).data[3], 6);
+  });
+
+  testOnDevice('work that the adapter refuses rejects the next wait, and only that', async device => {
+    const x = device.tensor({ shape: [4], data: values(4) });
+    // A uniform struct larger than the scalars is a validation error at dispatch.
+    const code = AFFINE.replace('offset: f32 }', 'offset: f32, more: array<vec4f, 100> }').replace(
+      '+ uniforms.offset',
+      '+ uniforms.more[50].x',
+    );
+    const error = await rejection(affine(x, 2, 0, code).read());
+    assert.instance(error, DeviceError);
+    assert.is((await affine(x, 2).read()).data[3], 6);
+  });
+
+  testOnDevice('launches that cannot be are refused where they are made', async device => {
+    const x = device.tensor({ shape: [4], data: values(4) });
+    const launch: Launch = {
+      kernel: 'wide',
+      inputs: [x],
+      outputs: [device.empty([4])],
+      cost: { flops: 0, bytes: 0 },
+      wgsl: () => ({ code: AFFINE, workgroups: [65_536, 1, 1], scalars: [] }),
+      wasm: () => ({ entry: '', tasks: 0, scalars: [] }),
+    };
+    assert.throws(
+      () => device.launch(launch),
+      (error: Error) => error instanceof DeviceError && /wide: expected at most 65535 workgroups/.test(error.message),
+    );
+    assert.throws(
+      () =>
+        device.launch({ ...launch, outputs: [x], wgsl: () => ({ code: AFFINE, workgroups: [1, 1, 1], scalars: [] }) }),
+      (error: Error) => error instanceof DeviceError && /wide: expected outputs apart/.test(error.message),
+    );
+    const other = await WebGpuDevice.open({ acceptSoftware: true });
+    assert.throws(
+      () => other!.launch(launch),
+      (error: Error) => error instanceof DeviceError && /another device/.test(error.message),
+    );
+    await other!.destroy();
+  });
+
+  testOnDevice('a tensor that the adapter cannot bind names both sizes', async device => {
+    const limit = device.gpuDevice.limits.maxStorageBufferBindingSize;
+    assert.throws(
+      () => device.empty([limit / 4 + 1]),
+      (error: Error) =>
+        error instanceof OutOfMemoryError &&
+        error.message.includes(`at most ${limit} bytes`) &&
+        error.message.includes(`got ${limit + 4}`),
+    );
+    assert.is(device.memory.liveBytes, 0);
+  });
+
+  testOnDevice(
+    'an allocation that fails later is an OutOfMemoryError at the next wait, not kept in the pool',
+    async device => {
+      const { gpuDevice } = device;
+      // What an adapter without memory does: an invalid buffer and an error in the scope.
+      const create = gpuDevice.createBuffer.bind(gpuDevice);
+      const pop = gpuDevice.popErrorScope.bind(gpuDevice);
+      let refuse = false;
+      gpuDevice.createBuffer = descriptor => {
+        refuse = descriptor.size === 256 * 77;
+        return create(descriptor);
+      };
+      gpuDevice.popErrorScope = async () => {
+        const refused = refuse;
+        refuse = false;
+        return (await pop()) ?? (refused ? ({ message: 'no memory left' } as GPUError) : null);
+      };
+      const x = device.tensor({ shape: [64 * 77], data: values(64 * 77) });
+      const error = await rejection(x.read());
+      assert.instance(error, OutOfMemoryError);
+      assert.match(error.message, /19712 bytes were refused: no memory left/);
+      x.dispose();
+      assert.is(device.memory.liveBytes, 0);
+      const again = device.tensor({ shape: [64], data: values(64) });
+      assert.is((await affine(again, 2).read()).data[63], 126);
+    },
+  );
+
+  testOnDevice('a lost device rejects what waits and what comes, and a new one works', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const pending = rejection(affine(x, 2, 0, SLOW_AFFINE).read());
+    await new Promise(resolve => setTimeout(resolve, 20));
+    device.gpuDevice.destroy();
+    assert.instance(await pending, DeviceLostError);
+    assert.instance(await rejection(x.read()), DeviceLostError);
+    assert.instance(await rejection(device.finish()), DeviceLostError);
+    assert.throws(
+      () => affine(x, 2),
+      (error: Error) => error instanceof DeviceLostError,
+    );
+    x.dispose();
+    const next = await WebGpuDevice.open({ acceptSoftware: true });
+    const y = next!.tensor({ shape: [64], data: values(64) });
+    assert.is((await affine(y, 2).read()).data[63], 126);
+    await next!.destroy();
+  });
+
+  testOnDevice('destroy can be called twice, and with work pending', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const pending = rejection(affine(x, 2, 0, SLOW_AFFINE).read());
+    await device.destroy();
+    await device.destroy();
+    assert.instance(await pending, DeviceLostError);
+  });
+
+  testOnDevice('200 passes leave memory, buffers and bind groups as they were', async device => {
+    const weights = device.tensor({ shape: [5000], data: values(5000) });
+    const pass = async (seed: number) => {
+      const output = device.scope(() => {
+        const input = device.tensor({ shape: [5000], data: values(5000, seed) });
+        const large = affine(input, 2);
+        const small = affine(device.tensor({ shape: [70], data: values(70) }), 3);
+        return [affine(affine(large, 0.5), 1), small, affine(weights, 1)] as const;
+      });
+      const [first, second] = await Promise.all(output.map(tensor => tensor.read()));
+      for (const tensor of output) tensor.dispose();
+      assert.is(first!.data[10], seed + 10);
+      assert.is(second!.data[69], 207);
+    };
+    const measure = () => ({ ...device.memory, buffers: device.bufferCount, bindGroups: device.bindGroupCount });
+    for (let run = 0; run < 10; run++) await pass(run);
+    const before = measure();
+    for (let run = 0; run < 200; run++) await pass(run);
+    assert.equal(measure(), before);
+  });
+
+  testOnDevice(
+    'buffers that no recent batch used go back to the system, and their bind groups with them',
+    async device => {
+      const x = device.tensor({ shape: [100], data: values(100) });
+      for (let size = 1000; size < 60_000; size += 1000) {
+        const y = device.scope(() => affine(device.tensor({ shape: [size], data: values(size) }), 2));
+        await y.read();
+        y.dispose();
+      }
+      for (let again = 0; again < 20; again++) await affine(x, 2).read();
+      assert.ok(device.memory.reservedBytes < 1_000_000, `${device.memory.reservedBytes} bytes`);
+      assert.ok(device.bindGroupCount < 40, `${device.bindGroupCount} bind groups`);
+    },
+  );
+
+  testOnDevice('the event loop stays free while the device works', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    await affine(x, 2).read();
+    let longest = 0;
+    let ticks = 0;
+    let last = performance.now();
+    const timer = setInterval(() => {
+      const now = performance.now();
+      longest = Math.max(longest, now - last);
+      last = now;
+      ticks += 1;
+    }, 5);
+    await affine(x, 2, 0, SLOW_AFFINE).read();
+    clearInterval(timer);
+    assert.ok(ticks > 0, 'expected work that takes longer');
+    assert.ok(longest < 50, `${longest} ms without a tick`);
+  });
+
+  testOnDevice('a profile names every launch, its stage and its time', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const { result, timings } = await device.profile(async () => {
+      const y = device.stage('backbone', () => affine(x, 2, 0, SLOW_AFFINE));
+      await y.read();
+      return device.stage('heads', () => affine(y, 2)).read();
+    });
+    assert.is(result.data[63], 252);
+    assert.equal(
+      timings.map(({ kernel, stage, flops, bytes }) => [kernel, stage, flops, bytes]),
+      [
+        ['affine', 'backbone', 128, 512],
+        ['affine', 'heads', 128, 512],
+      ],
+    );
+    const [slow, fast] = timings.map(({ milliseconds }) => milliseconds);
+    assert.ok(slow! > fast! && fast! >= 0, `${slow} ms and ${fast} ms`);
+    assert.instance(await rejection(device.profile(() => device.profile(async () => 1))), DeviceError);
+  });
+
+  test('a process with a device ends by itself, with and without destroy, and also in the middle of work', async () => {
+    const device = fileURLToPath(new URL('../../engine/webgpu/webgpu-device.js', import.meta.url));
+    const run = (ending: string) => {
+      const program = `
+        import { WebGpuDevice } from ${JSON.stringify(device)};
+        const device = await WebGpuDevice.open({ acceptSoftware: true });
+        const x = device.tensor({ shape: [64], data: new Float32Array(64) });
+        await x.read();
+        ${ending}
+        console.log('done');`;
+      return promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], { timeout: 60_000 });
+    };
+    const endings = [
+      '',
+      'await device.destroy();',
+      'void x.read().catch(() => {}); await device.destroy();',
+      'void x.read();',
+    ];
+    for (const ending of endings) assert.match((await run(ending)).stdout, /done/);
+    assert.is((await run('void x.read(); console.log("done"); process.exit(0);')).stdout, 'done\n');
+  });
+}
+
+test.run();
