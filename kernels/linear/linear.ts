@@ -1,0 +1,161 @@
+// M rows of x, K input features, N output features.
+import {
+  type Device,
+  elementCount,
+  formatShape,
+  type HostTensor,
+  ShapeError,
+  sameShape,
+  type Tensor,
+} from '../../engine/index.ts';
+import { type Activation, activationCode, activations } from '../activation.ts';
+import { defineKernel } from '../kernel.ts';
+import { linearProgram, packLinearForWebGpu } from './linear.wgsl.ts';
+
+/** A dense layer's parameters, packed for one device. They live until `dispose()`. */
+export interface LinearWeights {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** In the device's own layout. */
+  readonly packed: Tensor;
+  readonly bias: Tensor | undefined;
+  dispose(): void;
+}
+
+export interface LinearOptions {
+  readonly activation?: Activation | undefined;
+  /** [..., N], added before the activation. */
+  readonly residual?: Tensor | undefined;
+}
+
+/**
+ * Packs the weight [N, K] and bias [N] of a dense layer for `device`.
+ * @throws ShapeError
+ */
+export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor): LinearWeights {
+  const [outFeatures, inFeatures] = weight.shape;
+  if (weight.shape.length !== 2 || outFeatures === undefined || inFeatures === undefined) {
+    throw new ShapeError(`packLinear: expected a weight [N, K], got ${formatShape(weight.shape)}`);
+  }
+  if (bias !== undefined && !sameShape(bias.shape, [outFeatures])) {
+    throw new ShapeError(`packLinear: expected a bias [${outFeatures}], got ${formatShape(bias.shape)}`);
+  }
+  const packed = device.tensor(device.kind === 'cpu' ? packForCpu(weight) : packLinearForWebGpu(weight));
+  const biasTensor = bias === undefined ? undefined : device.tensor(bias);
+  return {
+    inFeatures,
+    outFeatures,
+    packed,
+    bias: biasTensor,
+    dispose() {
+      packed.dispose();
+      biasTensor?.dispose();
+    },
+  };
+}
+
+/**
+ * activation(x · Wᵀ + b + residual) over the last axis: x [..., K] to [..., N].
+ * @throws ShapeError
+ */
+export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions = {}): Tensor {
+  const { inFeatures, outFeatures, packed, bias } = weights;
+  const { activation, residual } = options;
+  if (x.shape.length === 0 || x.dim(-1) !== inFeatures) {
+    throw new ShapeError(`linear: expected x [..., ${inFeatures}], got ${formatShape(x.shape)}`);
+  }
+  const shape = [...x.shape.slice(0, -1), outFeatures];
+  if (residual !== undefined && !sameShape(residual.shape, shape)) {
+    throw new ShapeError(`linear: expected a residual ${formatShape(shape)}, got ${formatShape(residual.shape)}`);
+  }
+  const rows = elementCount(x.shape.slice(0, -1));
+  const output = x.device.empty(shape);
+  x.device.launch({
+    kernel: 'linear',
+    inputs: [x, packed, bias, residual],
+    outputs: [output],
+    cost: linearCost(rows, inFeatures, outFeatures, residual !== undefined),
+    wgsl: traits =>
+      linearProgram(traits, {
+        rows,
+        inFeatures,
+        outFeatures,
+        bias: bias !== undefined,
+        residual: residual !== undefined,
+        activation,
+      }),
+    wasm: () => ({
+      entry: 'linear',
+      tasks: Math.ceil(rows / ROWS_PER_TASK),
+      scalars: [rows, inFeatures, outFeatures, activationCode(activation)],
+    }),
+  });
+  return output;
+}
+
+const ROWS_PER_TASK = 16;
+const LANES = 8;
+
+/** Panels of 8 output features, [⌈N / 8⌉, K, 8], the last one filled up with zeros. */
+function packForCpu({ shape, data }: HostTensor): HostTensor {
+  const [outFeatures, inFeatures] = shape as [number, number];
+  const panels = Math.ceil(outFeatures / LANES);
+  const packed = new Float32Array(panels * inFeatures * LANES);
+  for (let n = 0; n < outFeatures; n++) {
+    const panel = Math.floor(n / LANES) * inFeatures * LANES + (n % LANES);
+    for (let k = 0; k < inFeatures; k++) packed[panel + k * LANES] = data[n * inFeatures + k]!;
+  }
+  return { shape: [packed.length], data: packed };
+}
+
+function linearCost(rows: number, inFeatures: number, outFeatures: number, residual: boolean) {
+  const values = rows * inFeatures + inFeatures * outFeatures + rows * outFeatures * (residual ? 2 : 1);
+  return { flops: 2 * rows * inFeatures * outFeatures, bytes: 4 * values };
+}
+
+interface LinearProblem {
+  readonly rows: readonly number[];
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly bias?: boolean;
+  readonly residual?: boolean;
+  readonly activation?: Activation;
+}
+
+export const linearKernel = defineKernel<LinearProblem>({
+  name: 'linear',
+  cases: {
+    'feed-forward in, 800x1066': { rows: [1, 850], inFeatures: 256, outFeatures: 2048, bias: true, activation: 'relu' },
+    'feed-forward out, 800x1066': { rows: [1, 850], inFeatures: 2048, outFeatures: 256, bias: true, residual: true },
+    'attention projection, 800x1066': { rows: [1, 850], inFeatures: 256, outFeatures: 256, bias: true },
+    'decoder projection': { rows: [1, 100], inFeatures: 256, outFeatures: 256, bias: true },
+    'class head': { rows: [1, 100], inFeatures: 256, outFeatures: 92, bias: true },
+    'box head': { rows: [1, 100], inFeatures: 256, outFeatures: 4, bias: true, activation: 'sigmoid' },
+    'deformable projection, 800x1066': { rows: [1, 17821], inFeatures: 256, outFeatures: 256, bias: true },
+  },
+  random: random => ({
+    rows: random.pick([[], [0], [1], [3], [2, 17], [random.integer(1, 100)], [2, 3, 5]]),
+    inFeatures: random.pick([1, 3, 4, 17, 32, 63, 256, random.integer(1, 300)]),
+    outFeatures: random.pick([1, 2, 4, 7, 8, 17, 92, 256, random.integer(1, 100)]),
+    bias: random.boolean(),
+    residual: random.boolean(),
+    ...(random.boolean() ? { activation: random.pick(activations) } : {}),
+  }),
+  inputs: ({ rows, inFeatures, outFeatures, bias, residual }, random) => {
+    const x = random.tensor([...rows, inFeatures]);
+    return {
+      x,
+      weight: random.tensor([outFeatures, inFeatures], 1 / Math.sqrt(inFeatures)),
+      ...(bias ? { bias: random.tensor([outFeatures]) } : {}),
+      ...(residual ? { residual: random.tensor([...rows, outFeatures]) } : {}),
+    };
+  },
+  prepare(device, { activation }, inputs) {
+    const weights = packLinear(device, inputs.weight as HostTensor, inputs.bias as HostTensor | undefined);
+    const x = device.tensor(inputs.x as HostTensor);
+    const residual = inputs.residual && device.tensor(inputs.residual as HostTensor);
+    return () => [linear(x, weights, { activation, residual })];
+  },
+  cost: ({ rows, inFeatures, outFeatures, residual = false }) =>
+    linearCost(elementCount(rows), inFeatures, outFeatures, residual),
+});

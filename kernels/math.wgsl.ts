@@ -1,0 +1,150 @@
+/**
+ * Elementary functions for shaders, within a few units in the last place on every adapter: WGSL's own are allowed to be
+ * far off (exp by 3 + 2 |x| units, sin and cos by 2^-11 and only near 0) and to lose NaN. Each entry is the text of one
+ * function; `after` names those that it calls.
+ */
+const functions = {
+  isNaNOf: {
+    after: [],
+    // Compilers may assume that x == x; they cannot assume it of bits.
+    code: /* wgsl */ `
+fn isNaNOf(x: f32) -> bool {
+  return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}`,
+  },
+  clampOf: {
+    after: [],
+    code: /* wgsl */ `
+fn clampOf(x: f32, low: f32, high: f32) -> f32 {
+  return select(select(x, high, x > high), low, x < low);
+}`,
+  },
+  expOf: {
+    after: ['isNaNOf'],
+    code: /* wgsl */ `
+fn expOf(x: f32) -> f32 {
+  let inRange = select(select(x, 89.0, x > 89.0), -89.0, x < -89.0);
+  let power = max(round(inRange * 1.44269504), -127.0);
+  let r = fma(power, 2.12194440e-4, fma(power, -0.693359375, inRange));
+  var p = 1.9875691500e-4;
+  p = fma(p, r, 1.3981999507e-3);
+  p = fma(p, r, 8.3334519073e-3);
+  p = fma(p, r, 4.1665795894e-2);
+  p = fma(p, r, 1.6666665459e-1);
+  p = fma(p, r, 5.0000001201e-1);
+  p = fma(p, r * r, r) + 1.0;
+  // -127 and 128 make the factor 0 and infinity.
+  return select(p * bitcast<f32>(u32(i32(power) + 127) << 23u), x, isNaNOf(x));
+}`,
+  },
+  logOf: {
+    after: ['isNaNOf'],
+    // For subnormal numbers, which shaders may take for 0, the result is that of the smallest normal one or -infinity.
+    code: /* wgsl */ `
+fn logOf(x: f32) -> f32 {
+  let bits = bitcast<i32>(x) - 0x3f3504f3;
+  let e = f32(bits >> 23u);
+  let m = bitcast<f32>((bits & 0x7fffff) + 0x3f3504f3) - 1.0;
+  let square = m * m;
+  var p = 7.0376836292e-2;
+  p = fma(p, m, -1.1514610310e-1);
+  p = fma(p, m, 1.1676998740e-1);
+  p = fma(p, m, -1.2420140846e-1);
+  p = fma(p, m, 1.4249322787e-1);
+  p = fma(p, m, -1.6668057665e-1);
+  p = fma(p, m, 2.0000714765e-1);
+  p = fma(p, m, -2.4999993993e-1);
+  p = fma(p, m, 3.3333331174e-1);
+  p = p * (m * square);
+  p = fma(e, -2.12194440e-4, p);
+  p = fma(square, -0.5, p);
+  var result = fma(e, 0.693359375, m + p);
+  let magnitude = bitcast<u32>(x) & 0x7fffffffu;
+  if (magnitude < 0x00800000u) { result = bitcast<f32>(bitcast<u32>(x) * 0u | 0xff800000u); }
+  else if (bitcast<i32>(x) < 0) { result = bitcast<f32>(bitcast<u32>(x) | 0x7fc00000u); }
+  else if (magnitude >= 0x7f800000u) { result = x; }
+  return result;
+}`,
+  },
+  sigmoidOf: {
+    after: ['expOf'],
+    // Shaders divide reliably only by numbers up to 2^126.
+    code: /* wgsl */ `
+fn sigmoidOf(x: f32) -> f32 {
+  return select(1.0 / (1.0 + expOf(select(-x, 87.3, x < -87.3))), 0.0, x < -87.3);
+}`,
+  },
+  tanhOf: {
+    after: ['expOf'],
+    code: /* wgsl */ `
+fn tanhOf(x: f32) -> f32 {
+  let magnitude = abs(x);
+  let large = 1.0 - 2.0 / (expOf(select(2.0 * magnitude, 40.0, magnitude > 20.0)) + 1.0);
+  let square = x * x;
+  var p = -5.70498872745e-3;
+  p = fma(p, square, 2.06390887954e-2);
+  p = fma(p, square, -5.37397155531e-2);
+  p = fma(p, square, 1.33314422036e-1);
+  p = fma(p, square, -3.33332819422e-1);
+  let small = fma(p * square, x, x);
+  return select(select(large, -large, x < 0.0), small, magnitude < 0.625);
+}`,
+  },
+  erfOf: {
+    after: ['expOf'],
+    code: /* wgsl */ `
+fn erfOf(x: f32) -> f32 {
+  let t = select(abs(x), 4.0, abs(x) > 4.0);
+  let s = t * t;
+  var large = fma(-1.72853470e-5, t, 3.83197126e-4);
+  large = fma(large, s, fma(-3.88396438e-3, t, 2.42546219e-2));
+  large = fma(large, t, -1.06777877e-1);
+  large = fma(large, t, -6.34846687e-1);
+  large = fma(large, t, -1.28717512e-1);
+  large = fma(large, t, -t);
+  large = 1.0 - expOf(large);
+  var small = -5.96761703e-4;
+  small = fma(small, s, 4.99119423e-3);
+  small = fma(small, s, -2.67681349e-2);
+  small = fma(small, s, 1.12819925e-1);
+  small = fma(small, s, -3.76125336e-1);
+  small = fma(small, s, 1.28379166e-1);
+  small = fma(small, x, x);
+  return select(small, select(large, -large, x < 0.0), t > 0.927734375);
+}`,
+  },
+  softplusOf: {
+    after: ['expOf', 'logOf'],
+    code: /* wgsl */ `
+fn softplusOf(x: f32) -> f32 {
+  let e = expOf(select(x, 20.0, x > 20.0));
+  let u = 1.0 + e;
+  // The rounding of 1 + e, made good to first order.
+  let result = logOf(u) + (e - (u - 1.0)) / u;
+  return select(result, x, x > 20.0);
+}`,
+  },
+  mishRatio: {
+    after: ['expOf'],
+    // tanh(ln(1 + e^x)) = n / (n + 2) with n = e^x (e^x + 2)
+    code: /* wgsl */ `
+fn mishRatio(x: f32) -> f32 {
+  let e = expOf(select(x, 20.0, x > 20.0));
+  let n = e * (e + 2.0);
+  return n / (n + 2.0);
+}`,
+  },
+} as const satisfies Record<string, { after: readonly string[]; code: string }>;
+
+export type MathFunction = keyof typeof functions;
+
+/** The text of the named functions and of all that they call, each once. */
+export function mathWgsl(...names: readonly MathFunction[]): string {
+  const included = new Set<MathFunction>();
+  const include = (name: MathFunction) => {
+    for (const needed of functions[name].after) include(needed);
+    included.add(name);
+  };
+  for (const name of names) include(name);
+  return [...included].map(name => functions[name].code).join('');
+}

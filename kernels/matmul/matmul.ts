@@ -1,0 +1,92 @@
+// M rows of a, K, N columns of the product; leading axes are batches.
+import { elementCount, formatShape, type HostTensor, ShapeError, sameShape, type Tensor } from '../../engine/index.ts';
+import { defineKernel } from '../kernel.ts';
+import { matmulProgram } from './matmul.wgsl.ts';
+
+export interface MatmulOptions {
+  /** b is [..., N, K] instead of [..., K, N]. */
+  readonly transposeB?: boolean;
+}
+
+/**
+ * The matrix product of the last two axes: a [..., M, K] and b [..., K, N] to [..., M, N]. The leading axes are the same, or
+ * one of the two is a single matrix that all batches share.
+ * @throws ShapeError
+ */
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  const { transposeB = false } = options;
+  const sizes = matmulSizes(a.shape, b.shape, transposeB);
+  const { batches, rows, inner, columns, aShared, bShared } = sizes;
+  const output = a.device.empty(sizes.shape);
+  a.device.launch({
+    kernel: 'matmul',
+    inputs: [a, b],
+    outputs: [output],
+    cost: matmulCost(a.shape, b.shape, transposeB),
+    wgsl: traits => matmulProgram(traits, { batches, rows, inner, columns, transposeB, aShared, bShared }),
+    wasm: () => ({
+      entry: 'matmul',
+      tasks: batches * Math.ceil(rows / ROWS_PER_TASK),
+      scalars: [rows, inner, columns, transposeB ? 1 : 0, aShared ? 0 : rows * inner, bShared ? 0 : inner * columns],
+    }),
+  });
+  return output;
+}
+
+const ROWS_PER_TASK = 16;
+
+function matmulSizes(a: readonly number[], b: readonly number[], transposeB: boolean) {
+  const [rows, inner] = a.slice(-2);
+  const [bInner, columns] = transposeB ? b.slice(-2).reverse() : b.slice(-2);
+  const aBatch = a.slice(0, -2);
+  const bBatch = b.slice(0, -2);
+  const fits = sameShape(aBatch, bBatch) || aBatch.length === 0 || bBatch.length === 0;
+  if (rows === undefined || inner === undefined || columns === undefined || bInner !== inner || !fits) {
+    const wanted = transposeB ? '[..., N, K]' : '[..., K, N]';
+    throw new ShapeError(`matmul: expected a [..., M, K] and b ${wanted}, got ${formatShape(a)} and ${formatShape(b)}`);
+  }
+  const batch = aBatch.length > 0 ? aBatch : bBatch;
+  const aShared = aBatch.length === 0;
+  const bShared = bBatch.length === 0;
+  return { shape: [...batch, rows, columns], batches: elementCount(batch), rows, inner, columns, aShared, bShared };
+}
+
+function matmulCost(a: readonly number[], b: readonly number[], transposeB: boolean) {
+  const { shape, inner } = matmulSizes(a, b, transposeB);
+  const bytes = 4 * (elementCount(a) + elementCount(b) + elementCount(shape));
+  return { flops: 2 * elementCount(shape) * inner, bytes };
+}
+
+interface MatmulProblem {
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+  readonly transposeB?: boolean;
+}
+
+export const matmulKernel = defineKernel<MatmulProblem>({
+  name: 'matmul',
+  cases: {
+    'mask attention, 800x1066': { a: [8, 100, 32], b: [8, 850, 32], transposeB: true },
+    'one matrix, 850 x 256 x 2048': { a: [850, 256], b: [256, 2048] },
+  },
+  random(random) {
+    const batch = random.pick([[], [1], [3], [2, 3], [0]]);
+    const size = () => random.pick([1, 2, 3, 7, 8, 17, 32, random.integer(1, 100)]);
+    const [rows, inner, columns, transposeB] = [size(), size(), size(), random.boolean()];
+    const shared = random.pick(['none', 'a', 'b'] as const);
+    return {
+      a: [...(shared === 'a' ? [] : batch), rows, inner],
+      b: [...(shared === 'b' ? [] : batch), ...(transposeB ? [columns, inner] : [inner, columns])],
+      transposeB,
+    };
+  },
+  inputs({ a, b }, random) {
+    return { a: random.tensor(a), b: random.tensor(b) };
+  },
+  prepare(device, { transposeB = false }, inputs) {
+    const a = device.tensor(inputs.a as HostTensor);
+    const b = device.tensor(inputs.b as HostTensor);
+    return () => [matmul(a, b, { transposeB })];
+  },
+  cost: ({ a, b, transposeB = false }) => matmulCost(a, b, transposeB),
+});
