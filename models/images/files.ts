@@ -1,0 +1,133 @@
+// Pictures in files. H height, W width
+import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { FileError, OptionError } from '../../engine/errors.ts';
+import type { Image } from './image.ts';
+import { isJpeg, openJpeg } from './jpeg.ts';
+import { applyOrientation } from './orientation.ts';
+import { encodePng, isPng, openPng } from './png.ts';
+
+export interface ReadImageOptions {
+  /**
+   * Pictures with more pixels are refused before anything is decoded or allocated for them: a few kilobytes can
+   * announce gigabytes. Default 89,478,485 (a quarter of a gigabyte of RGB), Pillow's limit.
+   */
+  readonly maxPixels?: number;
+  /** What errors call the picture when it comes as bytes; default `image`. */
+  readonly name?: string;
+}
+
+const defaultMaxPixels = 89_478_485;
+
+/**
+ * Reads a picture as RGB, upright (EXIF orientation applied). PNG and JPEG are told apart by content, not by name.
+ *
+ * @param source path, `file:` URL, or a whole file's bytes
+ * @returns [H, W, 3] bytes, equal to Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')` bit for bit,
+ *   JPEG included; the exceptions are listed at `openPng`
+ * @throws FileError naming the file: missing, neither PNG nor JPEG, damaged, truncated, or above `maxPixels`
+ */
+export async function readImage(
+  source: string | URL | Uint8Array | ArrayBuffer,
+  options: ReadImageOptions = {},
+): Promise<Image> {
+  return readImageSync(source, options);
+}
+
+/** `readImage` for callers that cannot wait. */
+export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, options: ReadImageOptions = {}): Image {
+  const maxPixels = options.maxPixels ?? defaultMaxPixels;
+  if (!(maxPixels >= 1)) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
+  if (source instanceof Uint8Array) return decodeImage(source, options.name ?? 'image', maxPixels);
+  if (source instanceof ArrayBuffer) return decodeImage(new Uint8Array(source), options.name ?? 'image', maxPixels);
+  const path = source instanceof URL ? fileURLToPath(source) : source;
+  return decodeImage(readBytes(path, maxPixels), path, maxPixels);
+}
+
+function decodeImage(bytes: Uint8Array, file: string, maxPixels: number): Image {
+  if (!isPng(bytes) && !isJpeg(bytes)) throw new FileError({ file }, notAPicture(bytes));
+  const picture = isPng(bytes) ? openPng(bytes, file) : openJpeg(bytes, file);
+  const { width, height } = picture;
+  if (width * height > maxPixels) {
+    throw new FileError({ file }, `expected at most ${maxPixels} pixels (option maxPixels), got ${width} x ${height}`);
+  }
+  return applyOrientation(picture.decode(), picture.orientation);
+}
+
+const otherFormats: readonly [name: string, start: string][] = [
+  ['a GIF', 'GIF8'],
+  ['a WebP', 'RIFF'],
+  ['a BMP', 'BM'],
+  ['a TIFF', 'II*\0'],
+  ['a TIFF', 'MM\0*'],
+  ['a PDF', '%PDF'],
+];
+
+function notAPicture(bytes: Uint8Array): string {
+  if (bytes.length === 0) return 'expected a PNG or JPEG file, got an empty one';
+  const start = String.fromCharCode(...bytes.subarray(0, 16));
+  const other =
+    otherFormats.find(([, magic]) => start.startsWith(magic))?.[0] ??
+    (/^ftyp(avif|heic|mif1)/.test(start.slice(4)) ? 'an AVIF or HEIC' : undefined);
+  return `expected a PNG or JPEG file, got ${other === undefined ? 'neither' : `${other} file`}`;
+}
+
+/** A regular file's bytes, unless it is longer than any sensible picture of that many pixels. */
+function readBytes(path: string, maxPixels: number): Uint8Array {
+  const limit = 16 * 2 ** 20 + 8 * maxPixels;
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(path, 'r');
+    const status = fstatSync(descriptor);
+    if (!status.isFile())
+      throw new FileError({ file: path }, `expected a file, got a ${status.isDirectory() ? 'folder' : 'device'}`);
+    if (status.size > limit) {
+      throw new FileError(
+        { file: path },
+        `expected at most ${limit} bytes for ${maxPixels} pixels (option maxPixels), got ${status.size}`,
+      );
+    }
+    const bytes = new Uint8Array(status.size);
+    let length = 0;
+    while (length < bytes.length) {
+      const read = readSync(descriptor, bytes, length, bytes.length - length, length);
+      if (read === 0) break;
+      length += read;
+    }
+    return bytes.subarray(0, length);
+  } catch (error) {
+    throw error instanceof FileError ? error : fileSystemError(path, 'read', error);
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+/**
+ * Writes `image` (grey, RGB or RGBA) as a PNG file. The file appears under its name only when it is complete.
+ *
+ * @throws FileError if it cannot be written, ShapeError if the fields of `image` do not agree
+ */
+export function writePng(path: string, image: Image): void {
+  const bytes = encodePng(image);
+  const unfinished = join(dirname(path), `.${basename(path)}.${process.pid}.${Date.now().toString(36)}.partial`);
+  try {
+    writeFileSync(unfinished, bytes);
+    renameSync(unfinished, path);
+  } catch (error) {
+    rmSync(unfinished, { force: true });
+    throw fileSystemError(path, 'written', error);
+  }
+}
+
+function fileSystemError(file: string, wanted: string, error: unknown): FileError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const known: Record<string, string> = {
+    ENOENT: 'no such file or folder',
+    EACCES: 'permission denied',
+    EISDIR: 'is a folder',
+    ENOTDIR: 'a part of the path is not a folder',
+    ENOSPC: 'no space left on the disk',
+  };
+  return new FileError({ file }, `cannot be ${wanted}: ${known[code ?? ''] ?? message}`, { cause: error });
+}

@@ -1,0 +1,52 @@
+// H height, W width, C channels (1 grey, 3 RGB, 4 RGBA)
+import { ShapeError } from '../../engine/errors.ts';
+
+/**
+ * A picture in memory: [H, W, C] interleaved bytes, rows from the top, 0 … 255. `readImage` gives RGB; bring your own
+ * decoder by filling the four fields (a browser's `ImageData` has 4 channels: `new Uint8Array(imageData.data.buffer)`).
+ */
+export interface Image {
+  readonly width: number;
+  readonly height: number;
+  /** 1 grey, 3 RGB or 4 RGBA. */
+  readonly channels: number;
+  /** `height · width · channels` bytes. */
+  readonly data: Uint8Array;
+}
+
+/** Throws a `ShapeError` unless the fields of `image` agree with each other. `where` starts the message. */
+export function checkImage(image: Image, where: string): void {
+  const { width, height, channels, data } = image;
+  for (const [name, value] of Object.entries({ width, height })) {
+    if (!Number.isInteger(value) || value < 1)
+      throw new ShapeError(`${where}: expected a positive ${name}, got ${value}`);
+  }
+  if (channels !== 1 && channels !== 3 && channels !== 4) {
+    throw new ShapeError(`${where}: expected 1, 3 or 4 channels, got ${channels}`);
+  }
+  const expected = width * height * channels;
+  if (!(data instanceof Uint8Array) || data.length !== expected) {
+    const got = data instanceof Uint8Array ? `${data.length}` : Object.prototype.toString.call(data);
+    throw new ShapeError(
+      `${where}: expected a Uint8Array of ${height} x ${width} x ${channels} = ${expected} bytes, got ${got}`,
+    );
+  }
+}
+
+/**
+ * The same picture with three channels: grey is repeated, alpha is dropped (not composited), as Pillow's
+ * `convert('RGB')` does. An RGB picture is returned as it is.
+ */
+export function toRgb(image: Image): Image {
+  const { width, height, channels, data } = image;
+  if (channels === 3) return image;
+  const rgb = new Uint8Array(width * height * 3);
+  const green = channels === 4 ? 1 : 0;
+  const blue = channels === 4 ? 2 : 0;
+  for (let from = 0, to = 0; to < rgb.length; from += channels, to += 3) {
+    rgb[to] = data[from]!;
+    rgb[to + 1] = data[from + green]!;
+    rgb[to + 2] = data[from + blue]!;
+  }
+  return { width, height, channels: 3, data: rgb };
+}
