@@ -1,4 +1,7 @@
+// Every kernel: the launchers that models call, and the list that tests and the benchmark walk.
+
 import { conv2dKernel } from './conv2d/conv2d.ts';
+import { activateKernel, addKernel, inverseSigmoidKernel, multiplyKernel } from './elementwise/elementwise.ts';
 import type { Kernel } from './kernel.ts';
 import { linearKernel } from './linear/linear.ts';
 import { matmulKernel } from './matmul/matmul.ts';
@@ -11,10 +14,19 @@ export {
   conv2d,
   packConv2d,
 } from './conv2d/conv2d.ts';
+export { activate, add, inverseSigmoid, multiply } from './elementwise/elementwise.ts';
 export type { Kernel, KernelInputs } from './kernel.ts';
 export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export { Random } from './random.ts';
 
-/** Every kernel, for tests and benchmarks to walk. */
-export const allKernels: readonly Kernel<unknown>[] = [conv2dKernel, linearKernel, matmulKernel];
+export const allKernels: readonly Kernel<unknown>[] = [
+  conv2dKernel,
+  linearKernel,
+  matmulKernel,
+  // elementwise
+  addKernel,
+  multiplyKernel,
+  activateKernel,
+  inverseSigmoidKernel,
+];

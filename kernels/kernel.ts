@@ -12,6 +12,8 @@ export interface Kernel<Problem = never> {
   readonly name: string;
   /** Problems at the shapes that the models really use; keys say where: `encoder feed-forward, 800x1066`. */
   readonly cases: Readonly<Record<string, Problem>>;
+  /** Small problems that tests must not leave to chance: empty batches, one element, every option. */
+  readonly edges?: Readonly<Record<string, Problem>>;
   /** A small problem of odd sizes (1, 3, 17, …), every option reachable. */
   random(random: Random): Problem;
   inputs(problem: Problem, random: Random): KernelInputs;
@@ -23,9 +25,27 @@ export interface Kernel<Problem = never> {
    * (the sum of absolute terms for reductions), in units of float32 epsilon. Default 16.
    */
   readonly tolerance?: number;
+  /** Roles of the inputs that tests strew with NaN and infinities; default all float32 inputs. */
+  readonly nonFinite?: readonly string[];
+  /** Roles of the inputs that tests move away from 0, by 10,000; default all float32 inputs. */
+  readonly farFromZero?: readonly string[];
 }
 
 /** Keeps the problem type checked where a kernel is defined. */
 export function defineKernel<Problem>(kernel: Kernel<Problem>): Kernel<Problem> {
   return kernel;
+}
+
+/** The float32 input of a role. @throws Error if the kernel's `inputs` made none */
+export function floats(inputs: KernelInputs, role: string): HostTensor {
+  const { shape, data } = inputs[role] ?? {};
+  if (shape === undefined || !(data instanceof Float32Array)) throw new Error(`no float32 input "${role}"`);
+  return { shape, data };
+}
+
+/** The int32 input of a role. @throws Error if the kernel's `inputs` made none */
+export function integers(inputs: KernelInputs, role: string): HostTensor<Int32Array> {
+  const { shape, data } = inputs[role] ?? {};
+  if (shape === undefined || !(data instanceof Int32Array)) throw new Error(`no int32 input "${role}"`);
+  return { shape, data };
 }

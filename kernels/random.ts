@@ -38,7 +38,13 @@ export class Random {
   /** A float32 tensor of normal values, times `scale`, plus `offset`. */
   tensor(shape: readonly number[], scale = 1, offset = 0): HostTensor {
     const data = new Float32Array(elementCount(shape));
-    for (let index = 0; index < data.length; index++) data[index] = this.normal() * scale + offset;
+    for (let index = 0; index < data.length; index += 2) {
+      // Box and Muller's two values at a time; a write beyond the end is dropped.
+      const radius = Math.sqrt(-2 * Math.log(1 - this.next())) * scale;
+      const angle = 2 * Math.PI * this.next();
+      data[index] = radius * Math.cos(angle) + offset;
+      data[index + 1] = radius * Math.sin(angle) + offset;
+    }
     return { shape, data };
   }
 }

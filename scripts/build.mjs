@@ -25,6 +25,7 @@ if (existsSync(join(root, entry))) {
     '--optimizeLevel=3',
     '--shrinkLevel=0',
     '--noAssert',
+    '--disableWarning=112', // about v128 in functions that stay inside the module
     '--enable=simd,threads,relaxed-simd',
   ];
   run(bin('asc'), [...shared, '--use=RELAXED=0', '--outFile=dist/kernels/kernels.wasm']);

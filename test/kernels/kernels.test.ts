@@ -1,0 +1,265 @@
+// Every kernel x (named, edge and random problems) x every device against its float64 reference.
+//
+//   DETR_TEST_DEVICES  devices, default `cpu:1,cpu:2,webgpu` (cpu:N has N threads); one that is missing fails the test
+//   DETR_TEST_KERNEL   run only the kernels whose names contain this
+//   DETR_SEED          repeat a run
+//   DETR_TEST_ALL=1    run the biggest named cases too (see `LIMITS`)
+
+import { availableParallelism } from 'node:os';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Cost, Device, elementCount, formatShape, type HostTensor, sameShape } from '../../engine/index.ts';
+import { allKernels, type Kernel, type KernelInputs, Random } from '../../kernels/index.ts';
+import type { ReferenceOutput } from './reference.ts';
+import { references } from './references/index.ts';
+
+const EPSILON = 2 ** -23;
+/** Below the smallest normal number devices may round to 0. */
+const SMALLEST_NORMAL = 2 ** -126;
+const RANDOM_PROBLEMS = 12;
+/** The reference's work per problem: outputs beyond it are sampled (first, last and random elements). */
+const REFERENCE_FLOPS = 2e6;
+
+/** Named cases beyond a limit take too long to run with every `npm test`, and are counted on stdout. */
+const LIMITS = {
+  fast: { flops: 4e9, bytes: 2.5e8 },
+  software: { flops: 1e8, bytes: 4e7 },
+};
+
+const seed = Number(process.env.DETR_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const selected = allKernels.filter(kernel => kernel.name.includes(process.env.DETR_TEST_KERNEL ?? ''));
+const deviceNames = (process.env.DETR_TEST_DEVICES ?? 'cpu:1,cpu:2,webgpu').split(',');
+
+function openDevice(name: string): Promise<Device> {
+  const [kind, threads] = name.split(':');
+  if (kind === 'cpu') return Device.create({ device: 'cpu', threads: Number(threads ?? availableParallelism()) });
+  if (kind === 'webgpu') return Device.create({ device: 'webgpu' });
+  throw new Error(`DETR_TEST_DEVICES: expected cpu, cpu:THREADS or webgpu, got ${name}`);
+}
+
+/** A software adapter works on the processor, at a small part of the cpu device's speed. */
+function limitOf(device: Device): Cost {
+  if (process.env.DETR_TEST_ALL === '1') return { flops: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY };
+  const software = device.kind === 'webgpu' && /llvmpipe|lavapipe|swiftshader|software/i.test(device.name);
+  return software ? LIMITS.software : LIMITS.fast;
+}
+
+interface Trial {
+  readonly label: string;
+  readonly problem: unknown;
+  readonly inputs: KernelInputs;
+}
+
+function* trials(kernel: Kernel<unknown>, limit: Cost): Generator<Trial> {
+  const randomOf = (index: number) => new Random(seed + index * 7919);
+  for (let index = 0; index < RANDOM_PROBLEMS; index++) {
+    const random = randomOf(index);
+    const problem = kernel.random(random);
+    yield { label: `random ${index}`, problem, inputs: kernel.inputs(problem, random) };
+  }
+  for (let index = 0; index < 4; index++) {
+    const random = randomOf(100 + index);
+    const problem = kernel.random(random);
+    const inputs = strewNonFinite(kernel.inputs(problem, random), kernel.nonFinite, random);
+    yield { label: `NaN and infinities ${index}`, problem, inputs };
+  }
+  for (let index = 0; index < 4; index++) {
+    const random = randomOf(200 + index);
+    const problem = kernel.random(random);
+    const inputs = moveFarFromZero(kernel.inputs(problem, random), kernel.farFromZero);
+    yield { label: `far from 0 ${index}`, problem, inputs };
+  }
+  for (const [name, problem] of Object.entries(kernel.edges ?? {})) {
+    yield { label: `edge "${name}"`, problem, inputs: kernel.inputs(problem, randomOf(300)) };
+  }
+  for (const [name, problem] of Object.entries(kernel.cases)) {
+    const { flops, bytes } = kernel.cost(problem);
+    if (flops > limit.flops || bytes > limit.bytes) continue;
+    yield { label: `case "${name}"`, problem, inputs: kernel.inputs(problem, randomOf(400)) };
+  }
+}
+
+function mapInputs(
+  inputs: KernelInputs,
+  roles: readonly string[] | undefined,
+  change: (data: Float32Array) => void,
+): KernelInputs {
+  const changed: Record<string, HostTensor<Float32Array> | HostTensor<Int32Array>> = {};
+  for (const [role, { shape, data }] of Object.entries(inputs)) {
+    if (data instanceof Int32Array) changed[role] = { shape, data };
+    else {
+      const copy = data.slice();
+      if (roles === undefined || roles.includes(role)) change(copy);
+      changed[role] = { shape, data: copy };
+    }
+  }
+  return changed;
+}
+
+function strewNonFinite(inputs: KernelInputs, roles: readonly string[] | undefined, random: Random): KernelInputs {
+  const values = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  return mapInputs(inputs, roles, data => {
+    if (data.length === 0) return;
+    const count = random.integer(1, Math.max(1, Math.floor(data.length / 20)));
+    for (let strewn = 0; strewn < count; strewn++) data[random.integer(0, data.length - 1)] = random.pick(values);
+  });
+}
+
+function moveFarFromZero(inputs: KernelInputs, roles: readonly string[] | undefined): KernelInputs {
+  return mapInputs(inputs, roles, data => {
+    for (let index = 0; index < data.length; index++) data[index]! += 10_000;
+  });
+}
+
+interface Difference {
+  /** In units of float32 epsilon times the magnitude; infinite for a NaN or infinity in the wrong place. */
+  readonly error: number;
+  readonly text: string;
+}
+
+/** The worst element of an output. */
+function compare(actual: HostTensor<Float32Array | Int32Array>, expected: ReferenceOutput, flops: number): Difference {
+  if (!sameShape(actual.shape, expected.shape)) {
+    const text = `expected shape ${formatShape(expected.shape)}, got ${formatShape(actual.shape)}`;
+    return { error: Number.POSITIVE_INFINITY, text };
+  }
+  let worst: Difference = { error: 0, text: 'all equal' };
+  const size = elementCount(expected.shape);
+  for (const index of sampledIndices(size, flops)) {
+    const result = expected.at(index);
+    const { value, magnitude } = typeof result === 'number' ? { value: result, magnitude: Math.abs(result) } : result;
+    const ours = actual.data[index]!;
+    const error = actual.data instanceof Int32Array ? exactError(ours, value) : errorInEpsilons(ours, value, magnitude);
+    if (error > worst.error) {
+      const text = `element ${index} of ${formatShape(expected.shape)}: expected ${value}, got ${ours} (magnitude ${magnitude})`;
+      worst = { error, text };
+    }
+  }
+  return worst;
+}
+
+function exactError(ours: number, value: number): number {
+  return ours === value ? 0 : Number.POSITIVE_INFINITY;
+}
+
+function errorInEpsilons(ours: number, value: number, magnitude: number): number {
+  const rounded = Math.fround(value);
+  if (Object.is(ours, rounded) || ours === rounded) return 0;
+  if (!Number.isFinite(ours) || !Number.isFinite(rounded)) return Number.POSITIVE_INFINITY;
+  const difference = Math.max(Math.abs(ours - value) - SMALLEST_NORMAL, 0);
+  return difference === 0 ? 0 : difference / (EPSILON * magnitude);
+}
+
+/** All elements, or for expensive outputs the first, the last and random ones. */
+function* sampledIndices(size: number, flops: number): Generator<number> {
+  const samples = Math.max(1000, Math.floor(REFERENCE_FLOPS / Math.max(flops / Math.max(size, 1), 10)));
+  if (size <= samples) {
+    for (let index = 0; index < size; index++) yield index;
+    return;
+  }
+  const ends = 200;
+  for (let index = 0; index < ends; index++) yield index;
+  for (let index = size - ends; index < size; index++) yield index;
+  const random = new Random(seed);
+  for (let sample = 2 * ends; sample < samples; sample++) yield random.integer(0, size - 1);
+}
+
+type HostOutput = HostTensor<Float32Array | Int32Array>;
+
+/** Runs a trial twice: on fresh memory, and on memory that holds NaN, so that an element which no one writes is seen. */
+async function runTwice(device: Device, kernel: Kernel<unknown>, { problem, inputs }: Trial) {
+  const [first, second] = device.scope((): Promise<HostOutput[]>[] => {
+    const run = kernel.prepare(device, problem, inputs);
+    const read = (): Promise<HostOutput[]> => Promise.all(outputs.map(output => output.read()));
+    let outputs = run();
+    const shapes = outputs.map(output => output.shape);
+    const fresh = read();
+    for (const output of outputs) output.dispose();
+    const poisoned = shapes.map(shape =>
+      device.tensor({ shape, data: new Float32Array(elementCount(shape)).fill(Number.NaN) }),
+    );
+    for (const tensor of poisoned) tensor.dispose();
+    outputs = run();
+    return [fresh, read()];
+  });
+  return { first: await first!, second: await second! };
+}
+
+/** The trial's worst difference from the reference. */
+async function runTrial(device: Device, kernel: Kernel<unknown>, trial: Trial): Promise<Difference> {
+  const { first, second } = await runTwice(device, kernel, trial);
+  const expected = references[kernel.name]!.outputs(trial.problem, trial.inputs);
+  assert.is(first.length, expected.length, `${kernel.name}: number of outputs`);
+  const { flops } = kernel.cost(trial.problem);
+  let worst: Difference = { error: 0, text: 'all equal' };
+  for (const [index, output] of first.entries()) {
+    const bytes = ({ data }: HostOutput) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    if (!bytes(output).equals(bytes(second[index]!))) {
+      return { error: Number.POSITIVE_INFINITY, text: `output ${index} differs from run to run` };
+    }
+    const difference = compare(output, expected[index]!, flops);
+    if (difference.error > worst.error)
+      worst = { error: difference.error, text: `output ${index}, ${difference.text}` };
+  }
+  return worst;
+}
+
+async function checkKernel(device: Device, kernel: Kernel<unknown>): Promise<void> {
+  const tolerance = kernel.tolerance ?? 16;
+  const failures: string[] = [];
+  let worst = 0;
+  let count = 0;
+  for (const trial of trials(kernel, limitOf(device))) {
+    const difference = await runTrial(device, kernel, trial);
+    count += 1;
+    if (difference.error <= tolerance) worst = Math.max(worst, difference.error);
+    else {
+      failures.push(
+        `${kernel.name} ${trial.label} ${JSON.stringify(trial.problem)}: ${difference.text}; ` +
+          `${difference.error.toPrecision(3)} epsilons, allowed ${tolerance}`,
+      );
+    }
+  }
+  const named = Object.values(kernel.cases);
+  const limit = limitOf(device);
+  const tooBig = named.map(kernel.cost).filter(({ flops, bytes }) => flops > limit.flops || bytes > limit.bytes);
+  const left = tooBig.length === 0 ? '' : `, ${tooBig.length} of ${named.length} named cases left to DETR_TEST_ALL=1`;
+  console.log(`  ${kernel.name}: ${count} problems, worst ${worst.toPrecision(2)} of ${tolerance} epsilons${left}`);
+  assert.is(failures.length, 0, `${failures.join('\n')}\nrepeat with DETR_SEED=${seed}`);
+}
+
+console.log(`seed ${seed}`);
+
+test('every kernel has a name of its own, a reference and named cases', () => {
+  const names = allKernels.map(kernel => kernel.name);
+  assert.is(new Set(names).size, names.length);
+  assert.equal(Object.keys(references).sort(), [...names].sort());
+  for (const kernel of allKernels) assert.ok(Object.keys(kernel.cases).length > 0, `${kernel.name} has no cases`);
+});
+
+for (const name of deviceNames) {
+  let device: Device | undefined;
+
+  test(`device ${name} opens`, async () => {
+    device = await openDevice(name);
+    console.log(`\n${device.name}`);
+  });
+
+  for (const kernel of selected) {
+    test(`${kernel.name} on ${name}`, async () => {
+      if (device === undefined) throw new Error(`no device ${name}`);
+      await checkKernel(device, kernel);
+    });
+  }
+
+  test(`device ${name} holds no memory afterwards`, async () => {
+    if (device === undefined) throw new Error(`no device ${name}`);
+    await device.finish();
+    const { liveBytes } = device.memory;
+    await device.destroy();
+    // The cpu device keeps scratch memory for its threads.
+    assert.ok(liveBytes < 64 * 2 ** 20, `${liveBytes} bytes`);
+  });
+}
+
+test.run();
