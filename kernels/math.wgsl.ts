@@ -37,15 +37,11 @@ fn expOf(x: f32) -> f32 {
   return select(p * bitcast<f32>(u32(i32(power) + 127) << 23u), x, isNaNOf(x));
 }`,
   },
-  logOf: {
-    after: ['isNaNOf'],
-    // For subnormal numbers, which shaders may take for 0, the result is that of the smallest normal one or -infinity.
+  logNear1Of: {
+    after: [],
+    // ln(1 + m) for m in [sqrt(1/2) - 1, sqrt(2) - 1], less m
     code: /* wgsl */ `
-fn logOf(x: f32) -> f32 {
-  let bits = bitcast<i32>(x) - 0x3f3504f3;
-  let e = f32(bits >> 23u);
-  let m = bitcast<f32>((bits & 0x7fffff) + 0x3f3504f3) - 1.0;
-  let square = m * m;
+fn logNear1Of(m: f32) -> f32 {
   var p = 7.0376836292e-2;
   p = fma(p, m, -1.1514610310e-1);
   p = fma(p, m, 1.1676998740e-1);
@@ -55,14 +51,26 @@ fn logOf(x: f32) -> f32 {
   p = fma(p, m, 2.0000714765e-1);
   p = fma(p, m, -2.4999993993e-1);
   p = fma(p, m, 3.3333331174e-1);
-  p = p * (m * square);
-  p = fma(e, -2.12194440e-4, p);
-  p = fma(square, -0.5, p);
+  return fma(p, m, -0.5) * (m * m);
+}`,
+  },
+  logOf: {
+    after: ['logNear1Of'],
+    // Subnormal numbers, which shaders may take for 0, are taken for 0.
+    code: /* wgsl */ `
+fn logOf(x: f32) -> f32 {
+  let bits = bitcast<i32>(x) - 0x3f3504f3;
+  let e = f32(bits >> 23u);
+  let m = bitcast<f32>((bits & 0x7fffff) + 0x3f3504f3) - 1.0;
+  let p = fma(e, -2.12194440e-4, logNear1Of(m));
   var result = fma(e, 0.693359375, m + p);
+  // Variables, since constant expressions may not hold NaN and infinities.
+  var minusInfinity = 0xff800000u;
+  var notANumber = 0x7fc00000u;
   let magnitude = bitcast<u32>(x) & 0x7fffffffu;
-  if (magnitude < 0x00800000u) { result = bitcast<f32>(bitcast<u32>(x) * 0u | 0xff800000u); }
-  else if (bitcast<i32>(x) < 0) { result = bitcast<f32>(bitcast<u32>(x) | 0x7fc00000u); }
+  if (magnitude < 0x00800000u) { result = bitcast<f32>(minusInfinity); }
   else if (magnitude >= 0x7f800000u) { result = x; }
+  if (bitcast<i32>(x) < 0 && magnitude >= 0x00800000u) { result = bitcast<f32>(notANumber); }
   return result;
 }`,
   },
@@ -118,10 +126,7 @@ fn erfOf(x: f32) -> f32 {
     code: /* wgsl */ `
 fn softplusOf(x: f32) -> f32 {
   let e = expOf(select(x, 20.0, x > 20.0));
-  let u = 1.0 + e;
-  // The rounding of 1 + e, made good to first order.
-  let result = logOf(u) + (e - (u - 1.0)) / u;
-  return select(result, x, x > 20.0);
+  return select(select(logOf(1.0 + e), e + logNear1Of(e), e < 0.414), x, x > 20.0);
 }`,
   },
   mishRatio: {

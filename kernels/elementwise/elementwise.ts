@@ -172,6 +172,7 @@ export const activateKernel = defineKernel<ActivateProblem>({
     return () => [activate(x, activation)];
   },
   cost: ({ shape }) => unaryCost(elementCount(shape)),
+  tolerance: 4,
 });
 
 export interface InverseSigmoidProblem {
@@ -200,6 +201,7 @@ export const inverseSigmoidKernel = defineKernel<InverseSigmoidProblem>({
     return () => [inverseSigmoid(x)];
   },
   cost: ({ shape }) => unaryCost(elementCount(shape)),
+  tolerance: 4,
 });
 
 /** One operation per element is counted, whatever the function. */

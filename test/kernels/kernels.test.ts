@@ -8,7 +8,16 @@
 import { availableParallelism } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Cost, Device, elementCount, formatShape, type HostTensor, sameShape } from '../../engine/index.ts';
+import {
+  type Cost,
+  Device,
+  elementCount,
+  formatShape,
+  type HostTensor,
+  sameShape,
+  type Tensor,
+} from '../../engine/index.ts';
+import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
 import { allKernels, type Kernel, type KernelInputs, Random } from '../../kernels/index.ts';
 import type { ReferenceOutput } from './reference.ts';
 import { references } from './references/index.ts';
@@ -40,8 +49,7 @@ function openDevice(name: string): Promise<Device> {
 /** A software adapter works on the processor, at a small part of the cpu device's speed. */
 function limitOf(device: Device): Cost {
   if (process.env.DETR_TEST_ALL === '1') return { flops: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY };
-  const software = device.kind === 'webgpu' && /llvmpipe|lavapipe|swiftshader|software/i.test(device.name);
-  return software ? LIMITS.software : LIMITS.fast;
+  return device instanceof WebGpuDevice && device.traits.software ? LIMITS.software : LIMITS.fast;
 }
 
 interface Trial {
@@ -170,25 +178,25 @@ type HostOutput = HostTensor<Float32Array | Int32Array>;
 async function runTwice(device: Device, kernel: Kernel<unknown>, { problem, inputs }: Trial) {
   const [first, second] = device.scope((): Promise<HostOutput[]>[] => {
     const run = kernel.prepare(device, problem, inputs);
-    const read = (): Promise<HostOutput[]> => Promise.all(outputs.map(output => output.read()));
-    let outputs = run();
-    const shapes = outputs.map(output => output.shape);
-    const fresh = read();
-    for (const output of outputs) output.dispose();
-    const poisoned = shapes.map(shape =>
+    const read = (outputs: readonly Tensor[]) =>
+      Promise.all(outputs.map(output => output.read() as Promise<HostOutput>));
+    const fresh = run();
+    // The fresh outputs are still in use: these are the blocks that the second run will be given.
+    const blocks = fresh.map(({ shape }) =>
       device.tensor({ shape, data: new Float32Array(elementCount(shape)).fill(Number.NaN) }),
     );
-    for (const tensor of poisoned) tensor.dispose();
-    outputs = run();
-    return [fresh, read()];
+    for (const block of blocks) block.dispose();
+    return [read(fresh), read(run())];
   });
-  return { first: await first!, second: await second! };
+  return Promise.all([first!, second!]);
 }
 
 /** The trial's worst difference from the reference. */
 async function runTrial(device: Device, kernel: Kernel<unknown>, trial: Trial): Promise<Difference> {
-  const { first, second } = await runTwice(device, kernel, trial);
-  const expected = references[kernel.name]!.outputs(trial.problem, trial.inputs);
+  const [first, second] = await runTwice(device, kernel, trial);
+  const reference = references[kernel.name];
+  if (reference === undefined) throw new Error(`${kernel.name}: no reference in test/kernels/references/index.ts`);
+  const expected = reference.outputs(trial.problem, trial.inputs);
   assert.is(first.length, expected.length, `${kernel.name}: number of outputs`);
   const { flops } = kernel.cost(trial.problem);
   let worst: Difference = { error: 0, text: 'all equal' };
