@@ -36,7 +36,7 @@ function show(report: FileReport) {
   console.log(`${report.failed > 0 ? '✘' : '✔'} ${report.name.padEnd(nameWidth)} ${seconds} s  ${counts.join(', ')}`);
   // What a test could not check (data that is not in the repository) is said even when everything else passes.
   const shown =
-    options.verbose || report.failed > 0 ? report.output : (report.output.match(/^skipped: .*$/gm) ?? []).join('\n');
+    options.verbose || report.failed > 0 ? report.output : (report.output.match(/SKIPPED .*$/gm) ?? []).join('\n');
   if (shown.trim() !== '') console.log(shown.trimEnd().replace(/^/gm, '    '));
 }
 
