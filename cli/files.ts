@@ -1,0 +1,80 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, extname, join, resolve } from 'node:path';
+import { FileError, OptionError } from '../engine/errors.ts';
+import { fileSystemError } from '../weights/files.ts';
+
+/** A picture that a command was asked to work on, or the reason why it cannot. */
+export interface InputFile {
+  readonly path: string;
+  readonly problem?: string;
+}
+
+const pictureEndings = /\.(png|jpe?g)$/i;
+
+/** The files named on the command line, and the PNG and JPEG pictures in the folders named there, in natural order. */
+export async function findPictures(paths: readonly string[]): Promise<InputFile[]> {
+  const found: InputFile[] = [];
+  for (const path of paths) {
+    try {
+      if (!(await stat(path)).isDirectory()) {
+        found.push({ path });
+        continue;
+      }
+      const names = (await readdir(path)).filter(name => pictureEndings.test(name) && !name.startsWith('.'));
+      const inOrder = names.sort(new Intl.Collator('en', { numeric: true }).compare);
+      found.push(...inOrder.map(name => ({ path: join(path, name) })));
+      if (names.length === 0) found.push({ path, problem: 'expected PNG or JPEG pictures in this folder, got none' });
+    } catch (error) {
+      const { message } = fileSystemError(path, error) as Error;
+      found.push({ path, problem: withoutFile(message, path) });
+    }
+  }
+  return found;
+}
+
+/** An error's message without the file's name in front, for tables that show the name anyway. */
+export function withoutFile(message: string, file: string): string {
+  return message.startsWith(`${file}: `) ? message.slice(file.length + 2) : message;
+}
+
+/**
+ * Where the results for each picture go: the picture's own name with `ending`, numbered where two pictures share a name.
+ * @throws OptionError when a result would take the place of a picture
+ */
+export function outputPaths(pictures: readonly string[], folder: string, ending: string): string[] {
+  const inputs = new Set(pictures.map(path => resolve(path)));
+  const taken = new Set<string>();
+  return pictures.map(picture => {
+    const stem = basename(picture, extname(picture));
+    let path = join(folder, stem + ending);
+    // On file systems that ignore case, Photo.png and photo.png are one file.
+    for (let copy = 2; taken.has(path.toLowerCase()); copy++) path = join(folder, `${stem}-${copy}${ending}`);
+    taken.add(path.toLowerCase());
+    if (inputs.has(resolve(path))) {
+      throw new OptionError(
+        `--out: expected a folder without the pictures themselves, got ${folder}, where ${path} is one`,
+      );
+    }
+    return path;
+  });
+}
+
+/** Reads a JSON object. @throws FileError naming the file */
+export async function readJsonFile(path: string): Promise<Record<string, unknown>> {
+  let content: string;
+  try {
+    content = await readFile(path, 'utf8');
+  } catch (error) {
+    throw fileSystemError(path, error);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(content);
+  } catch (cause) {
+    throw new FileError({ file: path }, `expected JSON, got ${(cause as Error).message}`, { cause });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FileError({ file: path }, 'expected a JSON object');
+  }
+  return value as Record<string, unknown>;
+}

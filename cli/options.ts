@@ -1,0 +1,212 @@
+import { parseArgs } from 'node:util';
+import { OptionError } from '../engine/errors.ts';
+import { wrap } from './terminal.ts';
+
+/** One option of a command. Its name on the command line is its key in kebab-case: `maskThreshold` → `--mask-threshold`. */
+export interface Option<Value> {
+  readonly help: string;
+  /** What stands for the value in help texts; a flag has none. */
+  readonly placeholder?: string;
+  readonly fallback: Value;
+  /** Reads the value. Throws an OptionError that says what was expected. */
+  readonly parse?: (text: string) => Value;
+  /** The value when the option is not given, for help texts. */
+  readonly shownDefault?: string;
+}
+
+export type Options = Readonly<Record<string, Option<unknown>>>;
+export type Values<From extends Options> = {
+  readonly [Key in keyof From]: From[Key] extends Option<infer Value> ? Value : never;
+};
+
+export function flag(help: string): Option<boolean> {
+  return { help, fallback: false };
+}
+
+export function text(placeholder: string, help: string): Option<string | undefined>;
+export function text(placeholder: string, help: string, fallback: string): Option<string>;
+export function text(placeholder: string, help: string, fallback?: string): Option<string | undefined> {
+  return {
+    help,
+    placeholder,
+    fallback,
+    ...(fallback === undefined ? {} : { shownDefault: fallback }),
+    parse: value => {
+      if (value === '') throw new OptionError(`expected ${placeholder}, got nothing`);
+      return value;
+    },
+  };
+}
+
+export interface NumberRange {
+  readonly minimum: number;
+  readonly maximum?: number;
+  readonly integer?: boolean;
+}
+
+export function number(placeholder: string, range: NumberRange, help: string): Option<number | undefined>;
+export function number(placeholder: string, range: NumberRange, help: string, fallback: number): Option<number>;
+export function number(
+  placeholder: string,
+  { minimum, maximum, integer = false }: NumberRange,
+  help: string,
+  fallback?: number,
+): Option<number | undefined> {
+  const kind = integer ? 'a whole number' : 'a number';
+  const expected = maximum === undefined ? `${kind}, ${minimum} or more` : `${kind} from ${minimum} to ${maximum}`;
+  return {
+    help,
+    placeholder,
+    fallback,
+    ...(fallback === undefined ? {} : { shownDefault: String(fallback) }),
+    parse: value => {
+      const result = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(value) ? Number(value) : Number.NaN;
+      const inRange = result >= minimum && result <= (maximum ?? Number.MAX_SAFE_INTEGER);
+      if (!inRange || (integer && !Number.isInteger(result))) {
+        throw new OptionError(`expected ${expected}, got ${JSON.stringify(value)}`);
+      }
+      return result;
+    },
+  };
+}
+
+export function choice<const Choice extends string>(
+  choices: readonly Choice[],
+  help: string,
+  fallback: Choice,
+): Option<Choice> {
+  return {
+    help,
+    placeholder: choices.join('|'),
+    fallback,
+    shownDefault: fallback,
+    parse: value => {
+      const found = choices.find(candidate => candidate === value);
+      if (found === undefined) {
+        throw new OptionError(`expected ${listOf(choices)}, got ${JSON.stringify(value)}${suggestion(value, choices)}`);
+      }
+      return found;
+    },
+  };
+}
+
+/** A command line that was read: the options' values, and everything that is not an option. */
+export interface CommandLine<From extends Options> {
+  readonly values: Values<From>;
+  readonly positionals: readonly string[];
+  readonly help: boolean;
+}
+
+/** @throws OptionError for unknown options (with the nearest known one), impossible values and repeated options. */
+export function parseCommandLine<From extends Options>(args: readonly string[], options: From): CommandLine<From> {
+  const byName = new Map(Object.keys(options).map(key => [kebabCase(key), key]));
+  const values: Record<string, unknown> = Object.fromEntries(
+    Object.entries(options).map(([key, { fallback }]) => [key, fallback]),
+  );
+  const positionals: string[] = [];
+  const given = new Set<string>();
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: {
+      help: { type: 'boolean', short: 'h' },
+      ...Object.fromEntries(
+        [...byName].map(([name, key]) => [name, { type: options[key]!.parse === undefined ? 'boolean' : 'string' }]),
+      ),
+    },
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  for (const token of tokens) {
+    if (token.kind === 'positional') positionals.push(token.value);
+    if (token.kind !== 'option') continue;
+    const { name, rawName, value } = token;
+    const key = byName.get(name);
+    if (name === 'help') {
+      if (value !== undefined) throw new OptionError('--help: expected no value');
+    } else if (key === undefined) {
+      const known = ['help', ...byName.keys()].map(candidate => `--${candidate}`);
+      throw new OptionError(`unknown option ${rawName}${suggestion(rawName, known)}`);
+    } else if (options[key]!.parse === undefined) {
+      if (value !== undefined) throw new OptionError(`--${name}: expected no value, got ${JSON.stringify(value)}`);
+      values[key] = true;
+    } else {
+      if (given.has(name)) throw new OptionError(`--${name}: expected once, got it twice`);
+      if (value === undefined || (!token.inlineValue && /^-(?![\d.])/.test(value))) {
+        throw new OptionError(`--${name}: expected a value (${options[key]!.placeholder}), got ${value ?? 'none'}`);
+      }
+      values[key] = parseValue(name, options[key]!, value);
+    }
+    given.add(name);
+  }
+  return { values: values as Values<From>, positionals, help: given.has('help') };
+}
+
+function parseValue(name: string, option: Option<unknown>, value: string): unknown {
+  try {
+    return option.parse!(value);
+  } catch (error) {
+    if (error instanceof OptionError) throw new OptionError(`--${name}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** The options as help shows them, one paragraph each. */
+export function describeOptions(options: Options, width: number): string {
+  const rows = Object.entries(options).map(([key, { help, placeholder, shownDefault }]) => {
+    const usage = `--${kebabCase(key)}${placeholder === undefined ? '' : ` ${placeholder}`}`;
+    return [usage, shownDefault === undefined ? help : `${help} (default: ${shownDefault})`] as const;
+  });
+  rows.push(['-h, --help', 'Show this help']);
+  const column = Math.min(32, Math.max(...rows.map(([usage]) => usage.length)) + 4);
+  return rows
+    .map(([usage, help]) => {
+      const [first, ...others] = wrap(help, Math.max(24, width - column));
+      const head = `  ${usage}`;
+      const start = head.length + 2 <= column ? head.padEnd(column) + first : `${head}\n${' '.repeat(column)}${first}`;
+      return [start, ...others.map(line => ' '.repeat(column) + line)].join('\n');
+    })
+    .join('\n');
+}
+
+/** ` (did you mean …?)` when a known word is near `word`, else nothing. */
+export function suggestion(word: string, known: readonly string[]): string {
+  let nearest: string | undefined;
+  let fewest = Math.max(1, Math.floor(word.replace(/^-+/, '').length / 3)) + 1;
+  for (const candidate of known) {
+    const startsAlike = word.replace(/^-+/, '').length >= 3 && candidate.startsWith(word);
+    const edits = startsAlike ? 1 : editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (edits < fewest) {
+      fewest = edits;
+      nearest = candidate;
+    }
+  }
+  return nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
+function editDistance(from: string, to: string): number {
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= from.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= to.length; column++) {
+      const replaced = last[column - 1]! + (from[row - 1] === to[column - 1] ? 0 : 1);
+      let edits = Math.min(replaced, last[column]! + 1, current[column - 1]! + 1);
+      if (row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]) {
+        edits = Math.min(edits, beforeLast[column - 2]! + 1);
+      }
+      current.push(edits);
+    }
+    beforeLast = last;
+    last = current;
+  }
+  return last[to.length]!;
+}
+
+/** `a, b or c` */
+export function listOf(items: readonly string[]): string {
+  return items.length < 2 ? items.join('') : `${items.slice(0, -1).join(', ')} or ${items.at(-1)}`;
+}
+
+const kebabCase = (key: string) => key.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);

@@ -1,0 +1,130 @@
+import type { WriteStream } from 'node:tty';
+
+/** A column of a table: numbers are aligned to the right, text to the left. */
+export interface Column {
+  readonly title: string;
+  readonly align?: 'left' | 'right';
+}
+
+/** Rows under their titles, two spaces between columns, every line indented by `indent` spaces. */
+export function formatTable(columns: readonly Column[], content: readonly (readonly string[])[], indent = 0): string {
+  const rows = content.map(row => row.map(printable)); // names out of files may hold anything
+  const widths = columns.map(({ title }, index) => Math.max(title.length, ...rows.map(row => row[index]?.length ?? 0)));
+  const line = (cells: readonly string[]) =>
+    `${' '.repeat(indent)}${cells
+      .map((cell, index) =>
+        columns[index]!.align === 'right' ? cell.padStart(widths[index]!) : cell.padEnd(widths[index]!),
+      )
+      .join('  ')
+      .trimEnd()}\n`;
+  return line(columns.map(({ title }) => title)) + rows.map(line).join('');
+}
+
+/** Breaks text into lines of at most `width` characters at spaces. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let current = '';
+  for (const word of text.split(' ')) {
+    if (current !== '' && current.length + 1 + word.length > width) {
+      lines.push(current);
+      current = word;
+    } else {
+      current = current === '' ? word : `${current} ${word}`;
+    }
+  }
+  lines.push(current);
+  return lines;
+}
+
+/** `850 ms`, `3.2 s`, `2 min 5 s` */
+export function formatDuration(milliseconds: number): string {
+  if (milliseconds < 999.5) return `${Math.round(milliseconds)} ms`;
+  if (milliseconds < 59_950) return `${(milliseconds / 1000).toFixed(1)} s`;
+  const seconds = Math.round(milliseconds / 1000);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+/** `512 B`, `4.1 MB` (powers of ten, as file managers show them) */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return unit === 0 ? `${bytes} B` : `${value >= 99.5 ? value.toFixed(0) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `1 picture`, `3 pictures` */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** Characters that a terminal would obey (file names may hold them) shown as escapes. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, character => {
+    return character === '\n' ? '\\n' : `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  });
+}
+
+const barCells = 24;
+const redrawMilliseconds = 60;
+
+/**
+ * A progress bar on the last line of a terminal, with the time that is left. Shows nothing when `stream` is not a terminal.
+ * Print through `above` while it is shown.
+ */
+export class ProgressBar {
+  readonly #stream: WriteStream;
+  readonly #total: number;
+  readonly #started = performance.now();
+  #done = 0;
+  #label = '';
+  #drawn = Number.NEGATIVE_INFINITY;
+  #visible = false;
+
+  constructor(total: number, stream: WriteStream = process.stderr) {
+    this.#stream = stream;
+    this.#total = total;
+  }
+
+  /** Counts `steps` more as done; `label` says what comes next. */
+  advance(steps: number, label = ''): void {
+    this.#done += steps;
+    this.show(label);
+  }
+
+  show(label: string): void {
+    this.#label = label;
+    const now = performance.now();
+    if (this.#stream.isTTY && now - this.#drawn >= redrawMilliseconds) this.#draw(now);
+  }
+
+  /** Prints something without a trace of the bar in it. */
+  above(print: () => void): void {
+    this.clear();
+    print();
+    this.#drawn = Number.NEGATIVE_INFINITY;
+  }
+
+  clear(): void {
+    if (this.#visible) this.#stream.write('\r\u001b[K');
+    this.#visible = false;
+  }
+
+  #draw(now: number): void {
+    const fraction = this.#total === 0 ? 1 : this.#done / this.#total;
+    const eighths = Math.round(fraction * barCells * 8);
+    const partial = eighths % 8 === 0 ? '' : '▏▎▍▌▋▊▉'[(eighths % 8) - 1]!;
+    const bar = `${'█'.repeat(Math.floor(eighths / 8))}${partial}`.padEnd(barCells, '░');
+    const left = ((now - this.#started) / this.#done) * (this.#total - this.#done);
+    const remaining = this.#done > 0 && this.#done < this.#total ? `${formatDuration(left)} left` : '';
+    const parts = [bar, `${this.#done}/${this.#total}`, remaining, printable(this.#label)].filter(part => part !== '');
+    const line = [...parts.join('  ')].slice(0, this.#stream.columns - 1).join('');
+    this.#stream.write(`\r${line}\u001b[K`);
+    this.#drawn = now;
+    this.#visible = true;
+  }
+}
