@@ -135,7 +135,7 @@ function reduceHalf(x: v128, k: v128): v128 {
   return f32x4.demote_f64x2_zero(f64x2.sub(high, f64x2.mul(k, f64x2.splat(HALF_PI_LOW))));
 }
 
-/** sin(x + quarterTurns * pi / 2), exact range reduction up to |x| = 2.6e7. */
+/** sin(x + quarterTurns * pi / 2); beyond |x| = 2.6e7 some number from -1 to 1. */
 // @ts-ignore: decorator
 @inline
 function sineOfQuadrant(x: v128, quarterTurns: i32): v128 {
@@ -143,7 +143,8 @@ function sineOfQuadrant(x: v128, quarterTurns: i32): v128 {
   const high = f64x2.promote_low_f32x4(i32x4.shuffle(x, x, 2, 3, 2, 3));
   const kLow = f64x2.nearest(f64x2.mul(low, f64x2.splat(0.63661977236758138)));
   const kHigh = f64x2.nearest(f64x2.mul(high, f64x2.splat(0.63661977236758138)));
-  const r = i32x4.shuffle(reduceHalf(low, kLow), reduceHalf(high, kHigh), 0, 1, 4, 5);
+  let r = i32x4.shuffle(reduceHalf(low, kLow), reduceHalf(high, kHigh), 0, 1, 4, 5);
+  r = f32x4.pmax(f32x4.pmin(r, f32x4.splat(0.7854)), f32x4.splat(-0.7854));
   const k = i32x4.shuffle(
     i32x4.trunc_sat_f64x2_s_zero(kLow),
     i32x4.trunc_sat_f64x2_s_zero(kHigh),

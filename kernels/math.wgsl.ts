@@ -1,7 +1,8 @@
 /**
  * Elementary functions for shaders, within a few units in the last place on every adapter: WGSL's own are allowed to be
  * far off (exp by 3 + 2 |x| units, sin and cos by 2^-11 and only near 0) and to lose NaN. Each entry is the text of one
- * function; `after` names those that it calls.
+ * function; `after` names those that it calls. Polynomials are those of math.assembly.ts. Compilers may reorder sums, so
+ * that nothing here relies on what rounding leaves over.
  */
 const functions = {
   isNaNOf: {
@@ -25,7 +26,8 @@ fn clampOf(x: f32, low: f32, high: f32) -> f32 {
 fn expOf(x: f32) -> f32 {
   let inRange = select(select(x, 89.0, x > 89.0), -89.0, x < -89.0);
   let power = max(round(inRange * 1.44269504), -127.0);
-  let r = fma(power, 2.12194440e-4, fma(power, -0.693359375, inRange));
+  // ln 2 in two parts, the second in integers: compilers add up what they see multiplied by the same float.
+  let r = (inRange - power * 0.693359375) + f32(i32(power) * 1822736) * 0x1p-33f;
   var p = 1.9875691500e-4;
   p = fma(p, r, 1.3981999507e-3);
   p = fma(p, r, 8.3334519073e-3);
@@ -137,6 +139,74 @@ fn mishRatio(x: f32) -> f32 {
   let e = expOf(select(x, 20.0, x > 20.0));
   let n = e * (e + 2.0);
   return n / (n + 2.0);
+}`,
+  },
+  sineOfQuadrant: {
+    after: [],
+    // sin(x + turns * pi / 2) for x >= 0. The argument is reduced in integers (M. Payne and R. Hanek), which is exact for
+    // all floats, and which no reordering of float operations can spoil: x * 2 / pi is the product of x's 24 bits
+    // with those bits of 2 / pi that decide the quadrant and the place within it.
+    code: /* wgsl */ `
+const TWO_OVER_PI = array<u32, 8>(
+  0u, 0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u, 0xdb629599u, 0x3c439041u, 0xfe5163abu,
+);
+fn highProduct(a: u32, b: u32) -> u32 {
+  let low = (a & 0xffffu) * (b & 0xffffu);
+  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+  let other = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
+  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u);
+}
+fn bitsFrom(words: ptr<function, array<u32, 8>>, first: u32) -> u32 {
+  let word = first >> 5u;
+  let shift = first & 31u;
+  // A shift by 32 is not a shift to 0.
+  return ((*words)[word] << shift) | (((*words)[word + 1u] >> 1u) >> (31u - shift));
+}
+fn sineOfQuadrant(x: f32, turns: u32) -> f32 {
+  let bits = bitcast<u32>(x);
+  var quadrant = turns;
+  var r = x;
+  if (x > 0.785398) {
+    var words = TWO_OVER_PI;
+    let mantissa = (bits & 0x7fffffu) | 0x800000u;
+    let first = min(bits >> 23u, 254u) - 120u;
+    let w1 = bitsFrom(&words, first + 32u);
+    let carried = highProduct(mantissa, bitsFrom(&words, first + 64u));
+    let low = mantissa * w1 + carried;
+    let carry = select(0u, 1u, low < carried);
+    let high = mantissa * bitsFrom(&words, first) + highProduct(mantissa, w1) + carry;
+    let fraction = bitcast<i32>((high << 2u) | (low >> 30u));
+    quadrant += (high >> 30u) + select(0u, 1u, fraction < 0);
+    r = (f32(fraction) * 2.3283064e-10 + f32(low << 2u) * 5.4210109e-20) * 1.57079633;
+  }
+  let square = r * r;
+  var sine = -1.9515295891e-4;
+  sine = fma(sine, square, 8.3321608736e-3);
+  sine = fma(sine, square, -1.6666654611e-1);
+  sine = fma(sine * square, r, r);
+  var cosine = 2.443315711809948e-5;
+  cosine = fma(cosine, square, -1.388731625493765e-3);
+  cosine = fma(cosine, square, 4.166664568298827e-2);
+  cosine = fma(cosine * square, square, fma(square, -0.5, 1.0));
+  let result = select(sine, cosine, (quadrant & 1u) == 1u);
+  var notANumber = 0x7fc00000u;
+  if ((bits & 0x7fffffffu) >= 0x7f800000u) { return bitcast<f32>(notANumber); }
+  return select(result, -result, (quadrant & 2u) == 2u);
+}`,
+  },
+  sinOf: {
+    after: ['sineOfQuadrant'],
+    code: /* wgsl */ `
+fn sinOf(x: f32) -> f32 {
+  let result = sineOfQuadrant(abs(x), 0u);
+  return select(result, -result, x < 0.0);
+}`,
+  },
+  cosOf: {
+    after: ['sineOfQuadrant'],
+    code: /* wgsl */ `
+fn cosOf(x: f32) -> f32 {
+  return sineOfQuadrant(abs(x), 1u);
 }`,
   },
 } as const satisfies Record<string, { after: readonly string[]; code: string }>;

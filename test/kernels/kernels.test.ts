@@ -5,12 +5,11 @@
 //   DETR_SEED          repeat a run
 //   DETR_TEST_ALL=1    run the biggest named cases too (see `LIMITS`)
 
-import { availableParallelism } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   type Cost,
-  Device,
+  type Device,
   elementCount,
   formatShape,
   type HostTensor,
@@ -19,6 +18,7 @@ import {
 } from '../../engine/index.ts';
 import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
 import { allKernels, type Kernel, type KernelInputs, Random } from '../../kernels/index.ts';
+import { deviceNames, openDevice } from './devices.ts';
 import type { ReferenceOutput } from './reference.ts';
 import { references } from './references/index.ts';
 
@@ -37,14 +37,6 @@ const LIMITS = {
 
 const seed = Number(process.env.DETR_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const selected = allKernels.filter(kernel => kernel.name.includes(process.env.DETR_TEST_KERNEL ?? ''));
-const deviceNames = (process.env.DETR_TEST_DEVICES ?? 'cpu:1,cpu:2,webgpu').split(',');
-
-function openDevice(name: string): Promise<Device> {
-  const [kind, threads] = name.split(':');
-  if (kind === 'cpu') return Device.create({ device: 'cpu', threads: Number(threads ?? availableParallelism()) });
-  if (kind === 'webgpu') return Device.create({ device: 'webgpu' });
-  throw new Error(`DETR_TEST_DEVICES: expected cpu, cpu:THREADS or webgpu, got ${name}`);
-}
 
 /** A software adapter works on the processor, at a small part of the cpu device's speed. */
 function limitOf(device: Device): Cost {
