@@ -1,0 +1,81 @@
+import type { WriteStream } from 'node:tty';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { formatBytes, formatDuration, formatTable, ProgressBar, plural, printable, wrap } from '../../cli/terminal.ts';
+
+/** A stream that remembers what was written to it. */
+function recorder(isTTY: boolean, columns = 60) {
+  const written: string[] = [];
+  const stream = { isTTY, columns, write: (text: string) => written.push(text) > 0 } as unknown as WriteStream;
+  return { stream, written };
+}
+
+test('tables align their columns', () => {
+  const columns = [{ title: 'label' }, { title: 'score', align: 'right' }] as const;
+  assert.is(
+    formatTable(columns, [
+      ['cat', '0.9'],
+      ['fire hydrant', '0.25'],
+    ]),
+    'label         score\ncat             0.9\nfire hydrant   0.25\n',
+  );
+  assert.is(formatTable(columns, [], 2), '  label  score\n');
+});
+
+test('control characters out of file names never reach a terminal', () => {
+  assert.is(printable('a\u001b[31mb\n\r\u0007\u009b'), 'a\\x1b[31mb\\n\\x0d\\x07\\x9b');
+  assert.ok(formatTable([{ title: 'x' }], [['\u001b[2J']]).includes('\\x1b[2J'));
+});
+
+test('durations, sizes and counts read naturally', () => {
+  assert.equal([0, 999, 1000, 59_949, 59_950, 61_000, 3_660_000].map(formatDuration), [
+    '0 ms',
+    '999 ms',
+    '1.0 s',
+    '59.9 s',
+    '1 min 0 s',
+    '1 min 1 s',
+    '1 h 1 min',
+  ]);
+  assert.equal([0, 999, 1000, 4_110_000, 134_217_728, 2.5e12].map(formatBytes), [
+    '0 B',
+    '999 B',
+    '1.0 kB',
+    '4.1 MB',
+    '134 MB',
+    '2.5 TB',
+  ]);
+  assert.equal([plural(1, 'picture'), plural(0, 'picture')], ['1 picture', '0 pictures']);
+});
+
+test('text is wrapped at spaces', () => {
+  assert.equal(wrap('one two three', 7), ['one two', 'three']);
+  assert.equal(wrap('unbreakable', 3), ['unbreakable']);
+});
+
+test('a progress bar is drawn on a terminal, cut to its width, and leaves no trace', () => {
+  const { stream, written } = recorder(true, 50);
+  const bar = new ProgressBar(4, stream);
+  bar.advance(1, 'a-long-file-name-that-does-not-fit-into-the-line.png\u001b[31m');
+  assert.match(written.at(-1)!, /^\r█{6}░{18} {2}1\/4 {2}\d/);
+  assert.ok(written.at(-1)!.replace('\r', '').replace('\u001b[K', '').length < 50);
+  assert.not(written.at(-1)!.includes('\u001b[31m'));
+  const order: string[] = [];
+  bar.above(() => order.push(written.at(-1)!));
+  assert.equal(order, ['\r\u001b[K'], 'the line is cleared before anything is printed');
+  bar.advance(3);
+  assert.match(written.at(-1)!, /█{24} {2}4\/4/);
+  bar.clear();
+  assert.is(written.at(-1), '\r\u001b[K');
+});
+
+test('a progress bar that is not on a terminal writes nothing', () => {
+  const { stream, written } = recorder(false);
+  const bar = new ProgressBar(2, stream);
+  bar.show('start');
+  bar.advance(2, 'x');
+  bar.clear();
+  assert.equal(written, []);
+});
+
+test.run();

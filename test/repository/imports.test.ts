@@ -1,0 +1,98 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { repositoryRoot } from '../support/data.ts';
+import { sourceFiles } from './support/sources.ts';
+
+/** Which folders a folder may import. */
+const arrows: Readonly<Record<string, readonly string[]>> = {
+  engine: ['engine'],
+  kernels: ['engine', 'kernels'],
+  weights: ['engine', 'weights'],
+  models: ['engine', 'kernels', 'weights', 'models'],
+  cli: ['engine', 'kernels', 'weights', 'models', 'cli'],
+  bench: ['engine', 'kernels', 'weights', 'models', 'cli', 'bench'],
+  test: ['engine', 'kernels', 'weights', 'models', 'cli', 'bench', 'test', 'index.ts'],
+  'index.ts': ['engine', 'kernels', 'weights', 'models'],
+};
+
+/** Which packages a folder may use. */
+const packages: Readonly<Record<string, readonly string[]>> = {
+  engine: ['webgpu'],
+  kernels: [],
+  weights: [],
+  models: ['pngjs', 'jpeg-js'],
+  cli: [],
+  bench: ['benny', 'webgpu'],
+  test: ['uvu', 'webgpu', 'pngjs', 'jpeg-js', 'typescript'],
+  'index.ts': [],
+};
+
+interface Import {
+  readonly from: string;
+  readonly specifier: string;
+}
+
+function importsOf(file: string): Import[] {
+  const source = readFileSync(join(repositoryRoot, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
+  const statements = /^(?:import|export)\s[^'";]*?from\s+'([^']+)'|^import\s+'([^']+)'|\bimport\('([^']+)'\)/gm;
+  return [...source.matchAll(statements)].map(([, named, bare, dynamic]) => ({
+    from: file,
+    specifier: (named ?? bare ?? dynamic)!,
+  }));
+}
+
+const folderOf = (file: string) => file.split('/')[0]!;
+const imports = sourceFiles().flatMap(importsOf);
+const isOurs = ({ specifier }: Import) => specifier.startsWith('.');
+const targetOf = ({ from, specifier }: Import) =>
+  relative(repositoryRoot, resolve(repositoryRoot, dirname(from), specifier));
+
+test('the sources are found', () => {
+  assert.ok(imports.length > 100, `${imports.length} imports`);
+  for (const folder of ['engine', 'kernels', 'weights', 'models', 'cli', 'test']) {
+    assert.ok(
+      imports.some(({ from }) => folderOf(from) === folder),
+      `no imports in ${folder}`,
+    );
+  }
+});
+
+test('folders import only what the arrows allow', () => {
+  const wrong = imports.filter(isOurs).filter(entry => {
+    return !arrows[folderOf(entry.from)]?.includes(folderOf(targetOf(entry)));
+  });
+  assert.equal(
+    wrong.map(({ from, specifier }) => `${from} imports ${specifier}`),
+    [],
+  );
+});
+
+test('relative imports name files that exist', () => {
+  const wrong = imports.filter(isOurs).filter(entry => {
+    const target = targetOf(entry);
+    return !existsSync(join(repositoryRoot, target)) && !existsSync(join(repositoryRoot, `${target}.ts`));
+  });
+  assert.equal(
+    wrong.map(({ from, specifier }) => `${from} imports ${specifier}`),
+    [],
+  );
+});
+
+test('packages are used only where they belong', () => {
+  const wrong = imports.filter(entry => {
+    if (isOurs(entry) || entry.specifier.startsWith('node:')) return false;
+    const name = entry.specifier
+      .split('/')
+      .slice(0, entry.specifier.startsWith('@') ? 2 : 1)
+      .join('/');
+    return !packages[folderOf(entry.from)]?.includes(name);
+  });
+  assert.equal(
+    wrong.map(({ from, specifier }) => `${from} imports ${specifier}`),
+    [],
+  );
+});
+
+test.run();
