@@ -5,6 +5,15 @@ import { activateKernel, addKernel, inverseSigmoidKernel, multiplyKernel } from 
 import type { Kernel } from './kernel.ts';
 import { linearKernel } from './linear/linear.ts';
 import { matmulKernel } from './matmul/matmul.ts';
+import {
+  broadcastToKernel,
+  concatenateKernel,
+  flattenSpaceKernel,
+  gatherRowsKernel,
+  permuteKernel,
+  sliceKernel,
+  unflattenSpaceKernel,
+} from './shape/shape.ts';
 
 export { type Activation, activationByName, activations } from './activation.ts';
 export {
@@ -19,6 +28,7 @@ export type { Kernel, KernelInputs } from './kernel.ts';
 export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export { Random } from './random.ts';
+export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice, unflattenSpace } from './shape/shape.ts';
 
 export const allKernels: readonly Kernel<unknown>[] = [
   conv2dKernel,
@@ -29,4 +39,12 @@ export const allKernels: readonly Kernel<unknown>[] = [
   multiplyKernel,
   activateKernel,
   inverseSigmoidKernel,
+  // shape
+  permuteKernel,
+  flattenSpaceKernel,
+  unflattenSpaceKernel,
+  sliceKernel,
+  concatenateKernel,
+  broadcastToKernel,
+  gatherRowsKernel,
 ];

@@ -3,3 +3,4 @@ export * from './conv2d/conv2d.assembly';
 export * from './elementwise/elementwise.assembly';
 export * from './linear/linear.assembly';
 export * from './matmul/matmul.assembly';
+export * from './shape/shape.assembly';

@@ -1,5 +1,14 @@
 import type { Reference } from '../reference.ts';
 import { activateReference, addReference, inverseSigmoidReference, multiplyReference } from './elementwise.ts';
+import {
+  broadcastToReference,
+  concatenateReference,
+  flattenSpaceReference,
+  gatherRowsReference,
+  permuteReference,
+  sliceReference,
+  unflattenSpaceReference,
+} from './shape.ts';
 
 /** The float64 reference of every kernel, by the kernel's name. */
 export const references: Readonly<Record<string, Reference<unknown>>> = {
@@ -8,4 +17,12 @@ export const references: Readonly<Record<string, Reference<unknown>>> = {
   multiply: multiplyReference,
   activate: activateReference,
   inverseSigmoid: inverseSigmoidReference,
+  // shape
+  permute: permuteReference,
+  flattenSpace: flattenSpaceReference,
+  unflattenSpace: unflattenSpaceReference,
+  slice: sliceReference,
+  concatenate: concatenateReference,
+  broadcastTo: broadcastToReference,
+  gatherRows: gatherRowsReference,
 };
