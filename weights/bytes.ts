@@ -34,6 +34,19 @@ export async function readRange(source: ByteSource, begin: number, end: number):
   return bytes;
 }
 
+/** The bytes of `source` from `begin` to `end` as a source of their own. Closing it leaves `source` open. */
+export function partOfBytes(source: ByteSource, begin: number, end: number): ByteSource {
+  return {
+    name: source.name,
+    size: end - begin,
+    async read(into, position) {
+      checkRange(this, position, into.byteLength);
+      await source.read(into, begin + position);
+    },
+    async close() {},
+  };
+}
+
 /** @throws {FileError} when `[position, position + length)` is not inside the source */
 export function checkRange(source: { name: string; size: number }, position: number, length: number): void {
   if (position < 0 || length < 0 || position + length > source.size) {

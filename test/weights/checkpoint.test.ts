@@ -1,0 +1,83 @@
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FileError } from '../../engine/errors.ts';
+import { openCheckpoint } from '../../weights/checkpoint.ts';
+import { testData } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { rejectsWith } from '../support/throws.ts';
+
+const folder = temporaryFolder('checkpoint');
+const safetensors = testData('weights', 'torch', 'linear.safetensors');
+const torch = testData('weights', 'torch', 'linear.bin');
+
+/** A folder with copies of (or text in) these files. */
+function folderOf(name: string, files: Record<string, string>): string {
+  const path = join(folder, name);
+  mkdirSync(path);
+  for (const [file, content] of Object.entries(files)) {
+    if (content === safetensors || content === torch) copyFileSync(content, join(path, file));
+    else writeFileSync(join(path, file), content);
+  }
+  return path;
+}
+
+const index = (file: string) => JSON.stringify({ weight_map: { weight: file, bias: file } });
+
+const folders: [name: string, files: Record<string, string>, chosen: string][] = [
+  ['both formats', { 'pytorch_model.bin': torch, 'model.safetensors': safetensors }, 'model.safetensors'],
+  ['a pickle', { 'pytorch_model.bin': torch, 'config.json': '{}' }, 'pytorch_model.bin'],
+  [
+    'shards',
+    { 'model.safetensors.index.json': index('m-1.safetensors'), 'm-1.safetensors': safetensors },
+    'model.safetensors.index.json',
+  ],
+  [
+    'pickled shards',
+    { 'pytorch_model.bin.index.json': index('p-1.bin'), 'p-1.bin': torch },
+    'pytorch_model.bin.index.json',
+  ],
+  ['an original file', { 'detr-r50-e632da11.pth': torch, README: 'x' }, 'detr-r50-e632da11.pth'],
+];
+for (const [name, files, chosen] of folders) {
+  test(`a folder with ${name}`, async () => {
+    const path = folderOf(name, files);
+    const source = await openCheckpoint(path);
+    assert.is(source.name, join(path, chosen));
+    assert.equal((await source.read('bias')).shape, [3]);
+    assert.equal((await source.read('weight')).shape, [3, 2]);
+    await source.close();
+  });
+}
+
+const refused: [name: string, files: Record<string, string>, message: RegExp][] = [
+  ['nothing', {}, /expected model.safetensors or pytorch_model.bin, but it has no files/],
+  ['notes', { 'README.md': '', 'config.json': '' }, /but it has only README.md, config.json$/],
+  ['TensorFlow', { 'tf_model.h5': '', 'config.json': '' }, /but it has only TensorFlow weights \(tf_model.h5\)/],
+  ['two models', { 'a.pth': torch, 'b.safetensors': safetensors }, /name one: a.pth, b.safetensors/],
+  [
+    'a pointer',
+    { 'model.safetensors': 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n' },
+    /model.safetensors: is a Git LFS pointer/,
+  ],
+  ['a web page', { 'pytorch_model.bin': '\n<!DOCTYPE html><html>' }, /is a web page, not the weights/],
+  ['text', { 'model.safetensors': 'hello, this is text' }, /is this a safetensors file\?/],
+];
+for (const [name, files, message] of refused) {
+  test(`refused: a folder with ${name}`, async () => {
+    await rejectsWith(() => openCheckpoint(folderOf(`bad ${name}`, files)), FileError, message);
+  });
+}
+
+test('a path that is not there gets the closest name', async () => {
+  const path = join(folder, 'an original fiel');
+  await rejectsWith(
+    () => openCheckpoint(path),
+    FileError,
+    /no such file or folder, did you mean "an original file"\?$/,
+  );
+  await rejectsWith(() => openCheckpoint(join(folder, 'zzzzzz')), FileError, /zzzzzz: no such file or folder$/);
+});
+
+test.run();

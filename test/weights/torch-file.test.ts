@@ -1,0 +1,306 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FileError } from '../../engine/errors.ts';
+import { type ByteSource, memoryBytes, readRange } from '../../weights/bytes.ts';
+import { openCheckpoint } from '../../weights/checkpoint.ts';
+import { parseSafetensors } from '../../weights/safetensors.ts';
+import type { Checkpoint } from '../../weights/source.ts';
+import { bytesOf } from '../../weights/stored-tensor.ts';
+import { readTorchFile } from '../../weights/torch-file.ts';
+import { openZip, portableCrc32 } from '../../weights/zip.ts';
+import { testData } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { rejectsWith } from '../support/throws.ts';
+import { type ZipFile, zipArchive } from './support/zip-writer.ts';
+
+// Written by torch 2.13; the same tensors, made contiguous, in expected.safetensors.
+const torchFile = (name: string) => testData('weights', 'torch', name);
+const bytesOfFile = (name: string) => readFileSync(torchFile(name));
+const openBytes = (bytes: Uint8Array, name = 'model.bin') => readTorchFile(memoryBytes(bytes, name));
+
+async function assertEqualTensors(actual: Checkpoint, expected: Checkpoint): Promise<void> {
+  for (const [name, { shape, dtype }] of expected.tensors) {
+    const entry = actual.tensors.get(name);
+    assert.ok(entry, `${name} is missing`);
+    assert.equal([name, entry.shape, entry.dtype], [name, shape, dtype]);
+    const native = await actual.readNative(name);
+    const expectedNative = await expected.readNative(name);
+    assert.equal(native.shape, shape);
+    assert.is(Buffer.compare(bytesOf(native.data), bytesOf(expectedNative.data)), 0, name);
+    assert.equal((await actual.read(name)).data, (await expected.read(name)).data, name);
+  }
+}
+
+for (const name of ['zip.bin', 'legacy.pth', 'training.pth']) {
+  test(`${name}: every dtype, views and strides equal what torch saved`, async () => {
+    const expected = parseSafetensors(bytesOfFile('expected.safetensors'));
+    const lacking = name === 'zip.bin' ? [] : ['f8', 'u16'];
+    const kept = { ...expected, tensors: new Map([...expected.tensors].filter(([key]) => !lacking.includes(key))) };
+    const actual = await openCheckpoint(torchFile(name));
+    assert.is(actual.tensors.size, kept.tensors.size);
+    await assertEqualTensors(actual, kept);
+    await rejectsWith(() => actual.read('none'), FileError, /tensor "none": no such tensor/);
+    await actual.close();
+    await rejectsWith(() => actual.read('f32'), FileError, /was closed/);
+  });
+}
+
+test('pickle protocols 3 to 5 with every kind of plain value', async () => {
+  for (const protocol of [3, 4, 5]) {
+    const source = await openCheckpoint(torchFile(`protocol${protocol}.pt`));
+    assert.equal([...source.tensors.keys()], ['a.weight', 'b']);
+    assert.equal(await source.read('a.weight'), { shape: [2, 3], data: new Float32Array([0, 1, 2, 3, 4, 5]) });
+    await source.close();
+  }
+});
+
+test('files without recorded checksums, and with devices, dtypes and sizes in them', async () => {
+  const withoutSums = await openCheckpoint(torchFile('nocrc.bin'));
+  await assertEqualTensors(withoutSums, parseSafetensors(bytesOfFile('linear.safetensors')));
+  const misc = await openCheckpoint(torchFile('misc.pt'));
+  assert.equal([...(await misc.read('w')).data], [1]);
+  await Promise.all([withoutSums.close(), misc.close()]);
+});
+
+test('a whole module is refused by the name of its class', async () => {
+  const message = /module.pt.*holds "torch.nn.modules.linear.Linear", which is not loaded.*state_dict\(\)/;
+  await rejectsWith(() => openCheckpoint(torchFile('module.pt')), FileError, message);
+});
+
+/** A pickle in a minimal archive as torch writes it. */
+function archiveOf(pickle: string, storages: Record<string, Uint8Array> = {}, options: object = {}): Buffer {
+  const files: ZipFile[] = [{ name: 'a/data.pkl', content: Buffer.from(pickle, 'latin1') }];
+  for (const [key, content] of Object.entries(storages)) files.push({ name: `a/data/${key}`, content, ...options });
+  return zipArchive(files, options);
+}
+
+const storage = (type = 'FloatStorage', count = 4, key = '0') =>
+  `(U\x07storagectorch\n${type}\nU${String.fromCharCode(key.length)}${key}U\x03cpuK${String.fromCharCode(count)}tQ`;
+const tensor = (shape: string, stride: string, offset = 0, of = storage()) =>
+  `ctorch._utils\n_rebuild_tensor_v2\n(${of}K${String.fromCharCode(offset)}${shape}${stride}\x89NtR`;
+const dictOf = (value: string) => `\x80\x02}U\x01a${value}s.`;
+const tuple = (...values: number[]) => `(${values.map(value => `K${String.fromCharCode(value)}`).join('')}t`;
+const fourFloats = new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer);
+
+test('hand-made pickles: strides, zip64, deflate, comments', async () => {
+  const transposed = dictOf(tensor(tuple(2, 2), tuple(1, 2)));
+  for (const options of [{}, { zip64: true }, { isDeflated: true }, { comment: 'PK\x05\x06 not the end' }]) {
+    const source = await openBytes(archiveOf(transposed, { 0: fourFloats }, options));
+    assert.equal(await source.read('a'), { shape: [2, 2], data: new Float32Array([1, 3, 2, 4]) });
+  }
+  const scalar = await openBytes(archiveOf(dictOf(tensor(tuple(), tuple(), 3)), { 0: fourFloats }));
+  assert.equal(await scalar.read('a'), { shape: [], data: new Float32Array([4]) });
+  const strided = await openBytes(archiveOf(dictOf(tensor(tuple(2), tuple(2), 1)), { 0: fourFloats }));
+  assert.equal((await strided.readNative('a')).data, new Float32Array([2, 4]));
+});
+
+const global = (module: string, name: string) => `\x80\x02c${module}\n${name}\n.`;
+const hostile: [what: string, file: Uint8Array, message: RegExp][] = [
+  ['os.system', archiveOf(global('os', 'system')), /holds "os.system", which is not loaded/],
+  ['builtins.eval', archiveOf(global('builtins', 'eval')), /holds "builtins.eval"/],
+  [
+    'a name built on the stack',
+    archiveOf('\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R.'),
+    /holds "posix.system"/,
+  ],
+  ['__proto__', archiveOf(global('__proto__', 'x')), /holds "__proto__.x"/],
+  ['an instance opcode', archiveOf('\x80\x02(ios\nsystem\n.'), /unsupported pickle opcode 0x69 \(at byte 4\)/],
+  ['an extension registry', archiveOf('\x80\x02\x82\x01.'), /unsupported pickle opcode 0x82/],
+  ['calling a string', archiveOf('\x80\x02U\x01a)R.'), /calls what cannot be called/],
+  ['protocol 9', archiveOf('\x80\x09N.'), /pickle protocol 9, expected at most 5/],
+  ['an empty pickle', archiveOf(''), /the pickle is cut off/],
+  ['no stop', archiveOf('\x80\x02}'), /the pickle is cut off/],
+  ['an empty stack', archiveOf('\x80\x02.'), /takes a value from an empty stack/],
+  ['a missing mark', archiveOf('\x80\x02t.'), /has no mark/],
+  ['a memo that was never set', archiveOf('\x80\x02h\x05.'), /recalls value 5/],
+  ['a string of 4 GiB', archiveOf('\x80\x02X\xff\xff\xff\xffab.'), /the pickle is cut off/],
+  ['a string of 2^63 bytes', archiveOf('\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fab.'), /the pickle is cut off/],
+  ['an integer of 2^31 bytes', archiveOf('\x80\x02\x8b\xff\xff\xff\x7f.'), /an integer of 2147483647 bytes/],
+  [
+    'lists copied without end',
+    archiveOf(`\x80\x02(${'N'.repeat(99)}lq\x00${'c__builtin__\nset\nh\x00\x85R0'.repeat(300)}.`),
+    /__builtin__.set: the pickle copies its lists without end/,
+  ],
+  [
+    'no tensors',
+    archiveOf('\x80\x02}U\x05epochK\x03s.'),
+    /expected a dict of tensors, or one under "model".*got a dict with "epoch"/,
+  ],
+  ['no dict', archiveOf('\x80\x02K\x03.'), /got no dict/],
+  ['a list that holds itself', archiveOf('\x80\x02]q\x00h\x00a.'), /got no dict/],
+  [
+    'a tensor beyond its storage',
+    archiveOf(dictOf(tensor(tuple(2, 2), tuple(2, 1), 1)), { 0: fourFloats }),
+    /tensor "a": shape \[2, 2\], stride \[2, 1\], offset 1 lies outside its storage of 4 elements/,
+  ],
+  [
+    'a huge stride',
+    archiveOf(dictOf(tensor(tuple(2), tuple(200))), { 0: fourFloats }),
+    /lies outside its storage of 4 elements/,
+  ],
+  [
+    'a tensor that repeats one element',
+    archiveOf(dictOf(tensor(tuple(255, 255, 255), tuple(0, 0, 0))), { 0: fourFloats }),
+    /repeats elements/,
+  ],
+  [
+    'a product that overflows',
+    archiveOf(dictOf(tensor(tuple(...new Array(40).fill(255)), tuple(...new Array(40).fill(0)))), { 0: fourFloats }),
+    /is too large/,
+  ],
+  ['negative sizes', archiveOf(dictOf(tensor('(J\xff\xff\xff\xfft', tuple(1)))), /all non-negative integers/],
+  [
+    'a shape without strides',
+    archiveOf(dictOf(tensor(tuple(2), tuple()))),
+    /expected an offset, a shape and as many strides/,
+  ],
+  [
+    'a tensor over no storage',
+    archiveOf(dictOf(tensor(tuple(2), tuple(1), 0, 'N'))),
+    /expected a tensor over a storage/,
+  ],
+  [
+    'a foreign storage',
+    archiveOf(dictOf(tensor(tuple(2), tuple(1), 0, storage('QInt8Storage')))),
+    /holds "torch.QInt8Storage"/,
+  ],
+  [
+    'a dtype as storage',
+    archiveOf(dictOf(tensor(tuple(2), tuple(1), 0, storage('float32')))),
+    /refer to a storage of torch/,
+  ],
+];
+for (const [what, file, message] of hostile) {
+  test(`refused: ${what}`, async () => {
+    await rejectsWith(() => openBytes(file), FileError, message);
+  });
+}
+
+test('storages that are absent, short or elsewhere', async () => {
+  const good = dictOf(tensor(tuple(4), tuple(1)));
+  const absent = await openBytes(archiveOf(good));
+  await rejectsWith(() => absent.read('a'), FileError, /the archive has no file "a\/data\/0"/);
+  const short = await openBytes(archiveOf(good, { 0: fourFloats.subarray(0, 12) }));
+  await rejectsWith(() => short.read('a'), FileError, /"a\/data\/0" has 12 bytes, expected at least 16/);
+  const away = await openBytes(archiveOf(dictOf(tensor(tuple(4), tuple(1), 0, storage('FloatStorage', 4, '../../x')))));
+  await rejectsWith(() => away.read('a'), FileError, /the archive has no file "a\/data\/..\/..\/x"/);
+});
+
+test('a changed byte in a tensor is noticed', async () => {
+  for (const options of [{}, { isDeflated: true }]) {
+    const file = archiveOf(dictOf(tensor(tuple(4), tuple(1))), { 0: fourFloats }, options);
+    const at = file.indexOf('data/0') + 8;
+    file[at]! ^= 1;
+    const source = await openBytes(file);
+    await rejectsWith(
+      () => source.read('a'),
+      FileError,
+      /"a\/data\/0" (is damaged: expected CRC-32|cannot be decompressed)/,
+    );
+  }
+});
+
+test('damaged archives', async () => {
+  const good = archiveOf(dictOf(tensor(tuple(4), tuple(1))), { 0: fourFloats });
+  const end = good.length - 22;
+  const changed = (offset: number, value: number, size: 2 | 4 = 4) => {
+    const copy = Buffer.from(good);
+    copy.writeUIntLE(value, offset, size);
+    return copy;
+  };
+  const directory = good.readUInt32LE(end + 16);
+  const cases: [Uint8Array, RegExp][] = [
+    [good.subarray(0, good.length - 5), /has no end record; is the file truncated/],
+    [good.subarray(0, 10), /has no end record/],
+    [changed(end + 16, 0xfffffff0), /the zip directory lies outside the file/],
+    [changed(end + 12, 0x7fffffff), /the zip directory lies outside the file/],
+    [changed(end + 10, 7, 2), /expected entry 3 of 7 of the zip directory/],
+    [changed(directory, 1), /expected entry 1 of 2/],
+    [changed(directory + 8, 1, 2), /"a\/data.pkl" is encrypted/],
+    [changed(directory + 10, 9, 2), /"a\/data.pkl" is compressed by method 9/],
+    [changed(directory + 20, 1), /is not compressed, yet 1 bytes should become/],
+    [changed(directory + 28, 0xffff, 2), /an entry of the zip directory is cut off/],
+    [changed(directory + 42, 0x7fffffff), /"a\/data.pkl" lies outside the archive/],
+    [changed(directory + 42, 5), /expected the header of a file in the archive/],
+    [zipArchive([]), /expected a PyTorch checkpoint \(zip/],
+    [zipArchive([{ name: 'a/x', content: fourFloats }]), /got a zip archive with 0 files data.pkl/],
+    [
+      zipArchive([
+        { name: 'a/x', content: fourFloats },
+        { name: 'a/x', content: fourFloats },
+      ]),
+      /the archive has two files "a\/x"/,
+    ],
+    [
+      zipArchive([
+        { name: 'a/data.pkl', content: Buffer.from('N.') },
+        { name: 'a/byteorder', content: Buffer.from('big') },
+      ]),
+      /expected byte order "little", got "big"/,
+    ],
+    [
+      zipArchive([
+        { name: 'a/data.pkl', content: Buffer.from('N.') },
+        { name: 'a/constants.pkl', content: Buffer.from('N.') },
+      ]),
+      /is a TorchScript program/,
+    ],
+  ];
+  for (const [bytes, message] of cases) await rejectsWith(() => openBytes(bytes), FileError, message);
+});
+
+test('a deflated entry that would fill the memory is refused before it is inflated', async () => {
+  const bomb = zipArchive([{ name: 'a/data.pkl', content: new Uint8Array(80 << 20), isDeflated: true }]);
+  assert.ok(bomb.length < 100_000);
+  await rejectsWith(() => openBytes(bomb), FileError, /should become 83886080 bytes when decompressed, implausible/);
+  const lying = zipArchive([{ name: 'a/data.pkl', content: new Uint8Array(100_000), isDeflated: true }]);
+  const size = lying.indexOf('PK\x01\x02') + 24;
+  lying.writeUInt32LE(50, size);
+  await rejectsWith(() => openBytes(lying), FileError, /cannot be decompressed/);
+  lying.writeUInt32LE(100_001, size);
+  await rejectsWith(() => openBytes(lying), FileError, /expected 100001 bytes, got 100000/);
+});
+
+test('the plain format: damage is refused', async () => {
+  const good = bytesOfFile('legacy.pth');
+  for (let length = 0; length < good.length; length += 7) {
+    await rejectsWith(() => openBytes(good.subarray(0, length)), FileError, /./);
+  }
+  const source: ByteSource = memoryBytes(good, 'x');
+  assert.equal((await readRange(source, 0, 2))[0], 0x80);
+  const tar = Buffer.alloc(1024);
+  tar.write('sys_info', 0);
+  tar.write('ustar', 257);
+  await rejectsWith(() => openBytes(tar), FileError, /is in torch's tar format of before 2017/);
+  await rejectsWith(() => openBytes(Buffer.from('\x80\x04N.')), FileError, /expected a PyTorch checkpoint/);
+});
+
+test('the portable checksum is the standard one', () => {
+  assert.is(portableCrc32(Buffer.from('123456789'), 0), 0xcbf43926);
+  assert.is(portableCrc32(Buffer.from('6789'), portableCrc32(Buffer.from('12345'), 0)), 0xcbf43926);
+});
+
+test('archives can be read in pieces', async () => {
+  const archive = await openZip(memoryBytes(archiveOf('N.', { 0: fourFloats }), 'x.zip'));
+  const entry = await archive.open('a/data/0');
+  assert.equal(await readRange(entry, 4, 8), fourFloats.slice(4, 8));
+  await rejectsWith(() => readRange(entry, 14, 18), FileError, /expected 4 more bytes, but the file ends at byte 16/);
+  await rejectsWith(() => archive.open('b'), FileError, /the archive has no file "b"/);
+});
+
+const folder = temporaryFolder('torch');
+
+test('a PyTorch file is recognised by content and by name', async () => {
+  const path = join(folder, 'weights.dat');
+  writeFileSync(path, bytesOfFile('linear.bin'));
+  const source = await openCheckpoint(path);
+  assert.equal([...source.tensors.keys()], ['weight', 'bias']);
+  await source.close();
+  const misnamed = join(folder, 'pytorch_model.bin');
+  writeFileSync(misnamed, 'nothing of the kind');
+  await rejectsWith(() => openCheckpoint(misnamed), FileError, /expected a PyTorch checkpoint/);
+});
+
+test.run();
