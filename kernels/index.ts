@@ -1,5 +1,11 @@
 // Every kernel: the launchers that models call, and the list that tests and the benchmark walk.
 
+import {
+  attentionKernel,
+  attentionWithPositionsAndWeightsKernel,
+  attentionWithPositionsKernel,
+  attentionWithWeightsKernel,
+} from './attention/attention.ts';
 import { conv2dKernel } from './conv2d/conv2d.ts';
 import { activateKernel, addKernel, inverseSigmoidKernel, multiplyKernel } from './elementwise/elementwise.ts';
 import type { Kernel } from './kernel.ts';
@@ -15,7 +21,21 @@ import {
   unflattenSpaceKernel,
 } from './shape/shape.ts';
 
+  learnedPositionsKernel,
+  sinePositionsHalfPixelKernel,
+  sinePositionsKernel,
+  sineQueriesKernel,
+} from './positions/positions.ts';
+
 export { type Activation, activationByName, activations } from './activation.ts';
+export {
+  type AttentionOptions,
+  type AttentionWithWeights,
+  attention,
+  attentionWithPositions,
+  attentionWithPositionsAndWeights,
+  attentionWithWeights,
+} from './attention/attention.ts';
 export {
   type Conv2dGeometryOptions,
   type Conv2dOptions,
@@ -27,6 +47,13 @@ export { activate, add, inverseSigmoid, multiply } from './elementwise/elementwi
 export type { Kernel, KernelInputs } from './kernel.ts';
 export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
+export {
+  learnedPositions,
+  type SineQueriesOptions,
+  sinePositions,
+  sinePositionsHalfPixel,
+  sineQueries,
+} from './positions/positions.ts';
 export { Random } from './random.ts';
 export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice, unflattenSpace } from './shape/shape.ts';
 
@@ -47,4 +74,14 @@ export const allKernels: readonly Kernel<unknown>[] = [
   concatenateKernel,
   broadcastToKernel,
   gatherRowsKernel,
+  // attention
+  attentionKernel,
+  attentionWithWeightsKernel,
+  attentionWithPositionsKernel,
+  attentionWithPositionsAndWeightsKernel,
+  // positions
+  sinePositionsKernel,
+  sinePositionsHalfPixelKernel,
+  learnedPositionsKernel,
+  sineQueriesKernel,
 ];

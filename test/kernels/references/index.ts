@@ -1,4 +1,10 @@
 import type { Reference } from '../reference.ts';
+import {
+  attentionReference,
+  attentionWithPositionsAndWeightsReference,
+  attentionWithPositionsReference,
+  attentionWithWeightsReference,
+} from './attention.ts';
 import { activateReference, addReference, inverseSigmoidReference, multiplyReference } from './elementwise.ts';
 import {
   broadcastToReference,
@@ -9,6 +15,12 @@ import {
   sliceReference,
   unflattenSpaceReference,
 } from './shape.ts';
+
+  learnedPositionsReference,
+  sinePositionsHalfPixelReference,
+  sinePositionsReference,
+  sineQueriesReference,
+} from './positions.ts';
 
 /** The float64 reference of every kernel, by the kernel's name. */
 export const references: Readonly<Record<string, Reference<unknown>>> = {
@@ -25,4 +37,14 @@ export const references: Readonly<Record<string, Reference<unknown>>> = {
   concatenate: concatenateReference,
   broadcastTo: broadcastToReference,
   gatherRows: gatherRowsReference,
+  // attention
+  attention: attentionReference,
+  attentionWithWeights: attentionWithWeightsReference,
+  attentionWithPositions: attentionWithPositionsReference,
+  attentionWithPositionsAndWeights: attentionWithPositionsAndWeightsReference,
+  // positions
+  sinePositions: sinePositionsReference,
+  sinePositionsHalfPixel: sinePositionsHalfPixelReference,
+  learnedPositions: learnedPositionsReference,
+  sineQueries: sineQueriesReference,
 };
