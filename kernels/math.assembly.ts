@@ -135,10 +135,10 @@ function reduceHalf(x: v128, k: v128): v128 {
   return f32x4.demote_f64x2_zero(f64x2.sub(high, f64x2.mul(k, f64x2.splat(HALF_PI_LOW))));
 }
 
-/** sin(x + quarterTurns * pi / 2); beyond |x| = 2.6e7 some number from -1 to 1. */
+/** sin(x + quarterTurns * pi / 2), integers in `quarterTurns`; beyond |x| = 2.6e7 some number from -1 to 1. */
 // @ts-ignore: decorator
 @inline
-function sineOfQuadrant(x: v128, quarterTurns: i32): v128 {
+export function sineOfQuadrant(x: v128, quarterTurns: v128): v128 {
   const low = f64x2.promote_low_f32x4(x);
   const high = f64x2.promote_low_f32x4(i32x4.shuffle(x, x, 2, 3, 2, 3));
   const kLow = f64x2.nearest(f64x2.mul(low, f64x2.splat(0.63661977236758138)));
@@ -153,7 +153,7 @@ function sineOfQuadrant(x: v128, quarterTurns: i32): v128 {
     4,
     5,
   );
-  const quadrant = i32x4.add(k, i32x4.splat(quarterTurns));
+  const quadrant = i32x4.add(k, quarterTurns);
   const square = f32x4.mul(r, r);
   let sine = f32x4.splat(-1.9515295891e-4);
   sine = multiplyAdd(sine, square, f32x4.splat(8.3321608736e-3));
@@ -172,11 +172,11 @@ function sineOfQuadrant(x: v128, quarterTurns: i32): v128 {
 // @ts-ignore: decorator
 @inline
 export function sin(x: v128): v128 {
-  return sineOfQuadrant(x, 0);
+  return sineOfQuadrant(x, i32x4.splat(0));
 }
 
 // @ts-ignore: decorator
 @inline
 export function cos(x: v128): v128 {
-  return sineOfQuadrant(x, 1);
+  return sineOfQuadrant(x, i32x4.splat(1));
 }

@@ -1,4 +1,4 @@
-import { cos, sin } from '../math.assembly';
+import { sineOfQuadrant } from '../math.assembly';
 import { addressAt, floatAt, integerAt, storePartial } from '../simd.assembly';
 
 /** Tokens per task; TOKENS_PER_TASK in positions.ts. */
@@ -56,15 +56,15 @@ export function sineEmbedding(args: usize, task: i32, _scratch: usize): void {
   const features = integerAt(args, 5);
   const parts = integerAt(args, 6);
   const end = min((task + 1) * TOKENS, tokens);
-  const odd = i32x4(0, -1, 0, -1);
+  // sine, cosine, sine, cosine
+  const quarterTurns = i32x4(0, 1, 0, 1);
   for (let token = task * TOKENS; token < end; token++) {
     const source = addressAt(args, 0) + bytes(token * coordinates);
     let target = addressAt(args, 2) + bytes(token * parts * features);
     for (let part = 0; part < parts; part++) {
       const angle = f32x4.splat(load<f32>(source + bytes(integerAt(args, 7 + part))) * TWO_PI);
       for (let k = 0; k < features; k += 4) {
-        const x = f32x4.div(angle, v128.load(wavelengths + bytes(k)));
-        const values = v128.bitselect(cos(x), sin(x), odd);
+        const values = sineOfQuadrant(f32x4.div(angle, v128.load(wavelengths + bytes(k))), quarterTurns);
         if (k + 4 <= features) v128.store(target + bytes(k), values);
         else storePartial(target + bytes(k), values, features - k);
       }

@@ -1,4 +1,5 @@
 import type { WgslProgram } from '../../engine/index.ts';
+import { mathWgsl } from '../math.wgsl.ts';
 import { flatMain, flatWorkgroups } from '../wgsl.ts';
 
 /** An invocation sums up one row or one column of one item of the batch. */
@@ -60,20 +61,7 @@ struct Sizes { tokens: u32, coordinates: u32, features: u32 }
 const PARTS = ${order.length}u;
 const ORDER = array<u32, PARTS>(${order.map(axis => `${axis}u`).join(', ')});
 
-// sin(x + quarterTurns * pi / 2): WGSL's own functions are allowed errors of 2^-11. Polynomials of S. Moshier's Cephes.
-fn sineOfQuadrant(x: f32, quarterTurns: i32) -> f32 {
-  let turns = round(x * 0.63661977236758138);
-  let r = fma(turns, -7.54978942e-8, fma(turns, -4.83751297e-4, fma(turns, -1.5703125, x)));
-  let square = r * r;
-  var sine = fma(fma(-1.9515295891e-4, square, 8.3321608736e-3), square, -1.6666654611e-1);
-  sine = fma(sine * square, r, r);
-  var cosine = fma(fma(2.443315711809948e-5, square, -1.388731625493765e-3), square, 4.166664568298827e-2);
-  cosine = fma(cosine * square, square, fma(square, -0.5, 1.0));
-  let quadrant = i32(turns) + quarterTurns;
-  let value = select(sine, cosine, (quadrant & 1) != 0);
-  return select(value, -value, (quadrant & 2) != 0);
-}
-
+${mathWgsl('sineOfQuadrant')}
 ${flatMain(
   'sizes.tokens * PARTS * sizes.features',
   /* wgsl */ `
@@ -81,8 +69,10 @@ ${flatMain(
   let part = (index / sizes.features) % PARTS;
   let token = index / (sizes.features * PARTS);
   let axis = ORDER[part];
-  let angle = coordinates[token * sizes.coordinates + axis] * 6.283185307179586;
-  embedding[index] = sineOfQuadrant(angle / wavelengths[k], i32(k & 1u));`,
+  let angle = coordinates[token * sizes.coordinates + axis] * 6.283185307179586 / wavelengths[k];
+  let isCosine = (k & 1u) == 1u;
+  let value = sineOfQuadrant(abs(angle), select(0u, 1u, isCosine));
+  embedding[index] = select(value, -value, angle < 0.0 && !isCosine);`,
 )}`;
 
 /** An invocation writes one feature of one token. */
