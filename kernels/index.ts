@@ -12,6 +12,12 @@ import type { Kernel } from './kernel.ts';
 import { linearKernel } from './linear/linear.ts';
 import { matmulKernel } from './matmul/matmul.ts';
 import {
+  learnedPositionsKernel,
+  sinePositionsHalfPixelKernel,
+  sinePositionsKernel,
+  sineQueriesKernel,
+} from './positions/positions.ts';
+import {
   broadcastToKernel,
   concatenateKernel,
   flattenSpaceKernel,
@@ -20,12 +26,6 @@ import {
   sliceKernel,
   unflattenSpaceKernel,
 } from './shape/shape.ts';
-
-  learnedPositionsKernel,
-  sinePositionsHalfPixelKernel,
-  sinePositionsKernel,
-  sineQueriesKernel,
-} from './positions/positions.ts';
 
 export { type Activation, activationByName, activations } from './activation.ts';
 export {

@@ -4,8 +4,5 @@ export * from './conv2d/conv2d.assembly';
 export * from './elementwise/elementwise.assembly';
 export * from './linear/linear.assembly';
 export * from './matmul/matmul.assembly';
-<<<<<<< HEAD
 export * from './shape/shape.assembly';
-=======
 export * from './positions/positions.assembly';
->>>>>>> 0b70761 (Attention in one pass over the keys, on both devices, and the position embeddings)

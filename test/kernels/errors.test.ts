@@ -4,12 +4,14 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, OptionError, ShapeError } from '../../engine/index.ts';
 import * as kernels from '../../kernels/index.ts';
+import { attentionErrors } from './errors/attention.ts';
 import { elementwiseErrors } from './errors/elementwise.ts';
+import { positionsErrors } from './errors/positions.ts';
 
 /** Functions of kernels/index.ts that launch nothing. */
 const NOT_LAUNCHERS = ['activationByName', 'Random'];
 
-const errors = { ...elementwiseErrors };
+const errors = { ...attentionErrors, ...elementwiseErrors, ...positionsErrors };
 
 const refusals = suite('refusals', { device: undefined as unknown as Device });
 

@@ -7,6 +7,12 @@ import {
 } from './attention.ts';
 import { activateReference, addReference, inverseSigmoidReference, multiplyReference } from './elementwise.ts';
 import {
+  learnedPositionsReference,
+  sinePositionsHalfPixelReference,
+  sinePositionsReference,
+  sineQueriesReference,
+} from './positions.ts';
+import {
   broadcastToReference,
   concatenateReference,
   flattenSpaceReference,
@@ -15,12 +21,6 @@ import {
   sliceReference,
   unflattenSpaceReference,
 } from './shape.ts';
-
-  learnedPositionsReference,
-  sinePositionsHalfPixelReference,
-  sinePositionsReference,
-  sineQueriesReference,
-} from './positions.ts';
 
 /** The float64 reference of every kernel, by the kernel's name. */
 export const references: Readonly<Record<string, Reference<unknown>>> = {
