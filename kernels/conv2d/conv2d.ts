@@ -218,7 +218,7 @@ function conv2dCost(geometry: Conv2dGeometry, residual: boolean) {
   return { flops: 2 * outputs * weightsPerOutput, bytes: 4 * values };
 }
 
-interface Conv2dProblem extends Conv2dGeometryOptions {
+export interface Conv2dProblem extends Conv2dGeometryOptions {
   /** [B, C, H, W] */
   readonly x: readonly [number, number, number, number];
   readonly outChannels: number;
@@ -235,7 +235,8 @@ const weightShape = ({ x, outChannels, kernel, groups = 1 }: Conv2dProblem) => [
   kernel,
 ];
 
-const problemGeometry = (problem: Conv2dProblem) =>
+/** Sizes of a problem's convolution. */
+export const conv2dProblemGeometry = (problem: Conv2dProblem) =>
   conv2dGeometry(problem.x, {
     inChannels: problem.x[1],
     outChannels: problem.outChannels,
@@ -335,7 +336,7 @@ export const conv2dKernel = defineKernel<Conv2dProblem>({
     };
   },
   inputs(problem, random) {
-    const { batch, outChannels, outHeight, outWidth } = problemGeometry(problem);
+    const { batch, outChannels, outHeight, outWidth } = conv2dProblemGeometry(problem);
     const shape = weightShape(problem);
     const { bias, residual } = problem;
     const x = random.tensor(problem.x);
@@ -352,5 +353,5 @@ export const conv2dKernel = defineKernel<Conv2dProblem>({
     const residual = inputs.residual && device.tensor(inputs.residual as HostTensor);
     return () => [conv2d(x, weights, { activation: problem.activation, residual })];
   },
-  cost: problem => conv2dCost(problemGeometry(problem), problem.residual ?? false),
+  cost: problem => conv2dCost(conv2dProblemGeometry(problem), problem.residual ?? false),
 });

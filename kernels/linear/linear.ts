@@ -113,7 +113,7 @@ function linearCost(rows: number, inFeatures: number, outFeatures: number, resid
   return { flops: 2 * rows * inFeatures * outFeatures, bytes: 4 * values };
 }
 
-interface LinearProblem {
+export interface LinearProblem {
   readonly rows: readonly number[];
   readonly inFeatures: number;
   readonly outFeatures: number;

@@ -57,7 +57,7 @@ function matmulCost(a: readonly number[], b: readonly number[], transposeB: bool
   return { flops: 2 * elementCount(shape) * inner, bytes };
 }
 
-interface MatmulProblem {
+export interface MatmulProblem {
   readonly a: readonly number[];
   readonly b: readonly number[];
   readonly transposeB?: boolean;

@@ -5,7 +5,10 @@ import {
   attentionWithPositionsReference,
   attentionWithWeightsReference,
 } from './attention.ts';
-import { activateReference, addReference, inverseSigmoidReference, multiplyReference } from './elementwise.ts';
+import { conv2dReference } from './conv2d.ts';
+import { activateReference, activateReference, addReference, addReference, inverseSigmoidReference, inverseSigmoidReference, multiplyReference, multiplyReference } from './elementwise.ts';
+import { linearReference } from './linear.ts';
+import { matmulReference } from './matmul.ts';
 import {
   learnedPositionsReference,
   sinePositionsHalfPixelReference,
@@ -24,6 +27,9 @@ import {
 
 /** The float64 reference of every kernel, by the kernel's name. */
 export const references: Readonly<Record<string, Reference<unknown>>> = {
+  conv2d: conv2dReference,
+  linear: linearReference,
+  matmul: matmulReference,
   // elementwise
   add: addReference,
   multiply: multiplyReference,
