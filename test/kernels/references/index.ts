@@ -6,7 +6,7 @@ import {
   attentionWithWeightsReference,
 } from './attention.ts';
 import { conv2dReference } from './conv2d.ts';
-import { activateReference, activateReference, addReference, addReference, inverseSigmoidReference, inverseSigmoidReference, multiplyReference, multiplyReference } from './elementwise.ts';
+import { activateReference, addReference, inverseSigmoidReference, multiplyReference } from './elementwise.ts';
 import { linearReference } from './linear.ts';
 import { matmulReference } from './matmul.ts';
 import {
