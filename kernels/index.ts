@@ -70,8 +70,8 @@ export const allKernels: readonly Kernel<unknown>[] = [
   permuteKernel,
   flattenSpaceKernel,
   unflattenSpaceKernel,
-  sliceKernel,
   concatenateKernel,
+  sliceKernel,
   broadcastToKernel,
   gatherRowsKernel,
   // attention

@@ -1,123 +1,140 @@
-// Strided copies. args: source, target, then per axis (outermost first) size, source step, target step; source offset,
-// target offset; steps and offsets in elements.
 import { addressAt, integerAt } from '../simd.assembly';
 
-const TILE: i32 = 32;
-const GATHERED_ROWS_PER_TASK: i32 = 64;
+/** Elements per task of `copyRows`; ELEMENTS_PER_TASK in shape.ts. */
+const CHUNK: i32 = 16384;
+/** Rows per task of `copyTransposed`; ROWS_PER_TASK in shape.ts. */
+const ROWS: i32 = 32;
 
-// @ts-ignore: decorator
-@inline
-function sizeOf(args: usize, axis: i32): i32 {
-  return integerAt(args, 2 + 3 * axis);
-}
+// Words of the arguments: x, out, count, offsets, then sizes, steps in x and steps in out of four axes (strided.ts).
+const COUNT: i32 = 2;
+const FROM_OFFSET: i32 = 3;
+const TO_OFFSET: i32 = 4;
+const SIZE: i32 = 5;
+const FROM: i32 = 9;
+const TO: i32 = 13;
 
-// @ts-ignore: decorator
-@inline
-function fromStep(args: usize, axis: i32): i32 {
-  return integerAt(args, 3 + 3 * axis);
-}
-
-// @ts-ignore: decorator
-@inline
-function toStep(args: usize, axis: i32): i32 {
-  return integerAt(args, 4 + 3 * axis);
-}
-
-/** Rows of the innermost axis; a further scalar says how many a task takes. */
-export function stridedCopy(args: usize, task: i32, _scratch: usize): void {
-  const size1 = sizeOf(args, 1);
-  const size2 = sizeOf(args, 2);
-  const size3 = sizeOf(args, 3);
-  const from3 = fromStep(args, 3);
-  const to3 = toStep(args, 3);
-  const rowsPerTask = integerAt(args, 16);
-  const rows = sizeOf(args, 0) * size1 * size2;
-  const end = min(rows, (task + 1) * rowsPerTask);
-  for (let row = task * rowsPerTask; row < end; row++) {
+/** Four-byte elements, contiguous in both, or one that is repeated. */
+export function copyRows(args: usize, task: i32, _scratch: usize): void {
+  const x = addressAt(args, 0) + (<usize>integerAt(args, FROM_OFFSET) << 2);
+  const out = addressAt(args, 1) + (<usize>integerAt(args, TO_OFFSET) << 2);
+  const size1 = integerAt(args, SIZE + 1);
+  const size2 = integerAt(args, SIZE + 2);
+  const size3 = integerAt(args, SIZE + 3);
+  const repeats = integerAt(args, FROM + 3) == 0;
+  let position = task * CHUNK;
+  const end = min(position + CHUNK, integerAt(args, COUNT));
+  while (position < end) {
+    const i3 = position % size3;
+    const row = position / size3;
     const i2 = row % size2;
     const plane = row / size2;
     const i1 = plane % size1;
     const i0 = plane / size1;
-    const fromIndex = integerAt(args, 14) + i0 * fromStep(args, 0) + i1 * fromStep(args, 1) + i2 * fromStep(args, 2);
-    const toIndex = integerAt(args, 15) + i0 * toStep(args, 0) + i1 * toStep(args, 1) + i2 * toStep(args, 2);
-    let source = addressAt(args, 0) + ((<usize>fromIndex) << 2);
-    let target = addressAt(args, 1) + ((<usize>toIndex) << 2);
-    if (from3 == 1 && to3 == 1) {
-      memory.copy(target, source, (<usize>size3) << 2);
-      continue;
+    const length = min(size3 - i3, end - position);
+    const from =
+      i0 * integerAt(args, FROM) +
+      i1 * integerAt(args, FROM + 1) +
+      i2 * integerAt(args, FROM + 2) +
+      i3 * integerAt(args, FROM + 3);
+    const to =
+      i0 * integerAt(args, TO) + i1 * integerAt(args, TO + 1) + i2 * integerAt(args, TO + 2) + i3;
+    const source = x + (<usize>from << 2);
+    const target = out + (<usize>to << 2);
+    if (repeats) fill(target, load<u32>(source), length);
+    else copy(target, source, length);
+    position += length;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function copy(target: usize, source: usize, count: i32): void {
+  if (count >= 32) {
+    memory.copy(target, source, <usize>count << 2);
+    return;
+  }
+  for (let i: usize = 0; i < <usize>count << 2; i += 4) store<u32>(target + i, load<u32>(source + i));
+}
+
+// @ts-ignore: decorator
+@inline
+function fill(target: usize, value: u32, count: i32): void {
+  const end = target + (<usize>count << 2);
+  const values = i32x4.splat(value);
+  for (; target + 16 <= end; target += 16) v128.store(target, values);
+  for (; target < end; target += 4) store<u32>(target, value);
+}
+
+/** Rows of x become columns of out: x is contiguous along axis 2, out along axis 3. A task takes ROWS steps of axis 2. */
+export function copyTransposed(args: usize, task: i32, _scratch: usize): void {
+  const size1 = integerAt(args, SIZE + 1);
+  const size2 = integerAt(args, SIZE + 2);
+  const columns = integerAt(args, SIZE + 3);
+  const blocks = (size2 + ROWS - 1) / ROWS;
+  const start = (task % blocks) * ROWS;
+  const rows = min(ROWS, size2 - start);
+  const outer = task / blocks;
+  const i0 = outer / size1;
+  const i1 = outer % size1;
+  const fromStep = <usize>integerAt(args, FROM + 3) << 2;
+  const toStep = <usize>integerAt(args, TO + 2) << 2;
+  const from =
+    integerAt(args, FROM_OFFSET) + i0 * integerAt(args, FROM) + i1 * integerAt(args, FROM + 1) + start;
+  const to =
+    integerAt(args, TO_OFFSET) +
+    i0 * integerAt(args, TO) +
+    i1 * integerAt(args, TO + 1) +
+    start * integerAt(args, TO + 2);
+  const x = addressAt(args, 0) + (<usize>from << 2);
+  const out = addressAt(args, 1) + (<usize>to << 2);
+  const wholeRows = rows & ~3;
+  const wholeColumns = columns & ~3;
+  for (let column = 0; column < wholeColumns; column += 4) {
+    let source = x + <usize>column * fromStep;
+    let target = out + (<usize>column << 2);
+    for (let row = 0; row < wholeRows; row += 4, source += 16, target += toStep << 2) {
+      transposeBlock(source, fromStep, target, toStep);
     }
-    for (let i3 = 0; i3 < size3; i3++) {
-      store<u32>(target, load<u32>(source));
-      source += (<usize>from3) << 2;
-      target += (<usize>to3) << 2;
+  }
+  for (let row = 0; row < rows; row++) {
+    const first = row < wholeRows ? wholeColumns : 0;
+    for (let column = first; column < columns; column++) {
+      const value = load<u32>(x + <usize>column * fromStep + (<usize>row << 2));
+      store<u32>(out + <usize>row * toStep + (<usize>column << 2), value);
     }
   }
 }
 
-/** The third axis is contiguous in the source, the fourth in the target: 4 x 4 blocks are turned in registers. */
-export function transposeCopy(args: usize, task: i32, _scratch: usize): void {
-  const size1 = sizeOf(args, 1);
-  const size2 = sizeOf(args, 2);
-  const size3 = sizeOf(args, 3);
-  const tiles = (size2 + TILE - 1) / TILE;
-  const plane = task / tiles;
-  const start = (task % tiles) * TILE;
-  const end = min(size2, start + TILE);
-  const i0 = plane / size1;
-  const i1 = plane % size1;
-  const fromIndex = integerAt(args, 14) + i0 * fromStep(args, 0) + i1 * fromStep(args, 1);
-  const toIndex = integerAt(args, 15) + i0 * toStep(args, 0) + i1 * toStep(args, 1);
-  const source = addressAt(args, 0) + ((<usize>fromIndex) << 2);
-  const target = addressAt(args, 1) + ((<usize>toIndex) << 2);
-  const sourceStep = (<usize>fromStep(args, 3)) << 2;
-  const targetStep = (<usize>toStep(args, 2)) << 2;
-  let column = 0;
-  for (; column + 4 <= size3; column += 4) {
-    const from = source + <usize>column * sourceStep;
-    const to = target + ((<usize>column) << 2);
-    let row = start;
-    for (; row + 4 <= end; row += 4) {
-      const at = from + ((<usize>row) << 2);
-      const a = v128.load(at);
-      const b = v128.load(at + sourceStep);
-      const c = v128.load(at + 2 * sourceStep);
-      const d = v128.load(at + 3 * sourceStep);
-      const abLow = i32x4.shuffle(a, b, 0, 4, 1, 5);
-      const abHigh = i32x4.shuffle(a, b, 2, 6, 3, 7);
-      const cdLow = i32x4.shuffle(c, d, 0, 4, 1, 5);
-      const cdHigh = i32x4.shuffle(c, d, 2, 6, 3, 7);
-      const place = to + <usize>row * targetStep;
-      v128.store(place, i64x2.shuffle(abLow, cdLow, 0, 2));
-      v128.store(place + targetStep, i64x2.shuffle(abLow, cdLow, 1, 3));
-      v128.store(place + 2 * targetStep, i64x2.shuffle(abHigh, cdHigh, 0, 2));
-      v128.store(place + 3 * targetStep, i64x2.shuffle(abHigh, cdHigh, 1, 3));
-    }
-    for (; row < end; row++) {
-      const at = from + ((<usize>row) << 2);
-      const place = to + <usize>row * targetStep;
-      for (let lane: usize = 0; lane < 4; lane++) store<u32>(place + (lane << 2), load<u32>(at + lane * sourceStep));
-    }
-  }
-  for (; column < size3; column++) {
-    const from = source + <usize>column * sourceStep;
-    const to = target + ((<usize>column) << 2);
-    for (let row = start; row < end; row++) {
-      store<u32>(to + <usize>row * targetStep, load<u32>(from + ((<usize>row) << 2)));
-    }
-  }
+/** A square of 4 x 4. */
+// @ts-ignore: decorator
+@inline
+function transposeBlock(source: usize, fromStep: usize, target: usize, toStep: usize): void {
+  const a = v128.load(source);
+  const b = v128.load(source + fromStep);
+  const c = v128.load(source + 2 * fromStep);
+  const d = v128.load(source + 3 * fromStep);
+  const ab = i32x4.shuffle(a, b, 0, 4, 1, 5);
+  const abHigh = i32x4.shuffle(a, b, 2, 6, 3, 7);
+  const cd = i32x4.shuffle(c, d, 0, 4, 1, 5);
+  const cdHigh = i32x4.shuffle(c, d, 2, 6, 3, 7);
+  v128.store(target, i64x2.shuffle(ab, cd, 0, 2));
+  v128.store(target + toStep, i64x2.shuffle(ab, cd, 1, 3));
+  v128.store(target + 2 * toStep, i64x2.shuffle(abHigh, cdHigh, 0, 2));
+  v128.store(target + 3 * toStep, i64x2.shuffle(abHigh, cdHigh, 1, 3));
 }
 
-/** args: x [B, S, D], index [B, K], out [B, K, D], B·K, S, K, D. */
+/** args: x [B, S, D], index [B, k], out [B, k, D], B * k, k, S, D. A task takes one row per ROWS_PER_GATHER. */
 export function gatherRows(args: usize, task: i32, _scratch: usize): void {
   const x = addressAt(args, 0);
   const index = addressAt(args, 1);
   const out = addressAt(args, 2);
-  const rows = integerAt(args, 4);
-  const picked = integerAt(args, 5);
-  const bytes = (<usize>integerAt(args, 6)) << 2;
-  const end = min(integerAt(args, 3), (task + 1) * GATHERED_ROWS_PER_TASK);
-  for (let row = task * GATHERED_ROWS_PER_TASK; row < end; row++) {
-    const from = max(0, min(load<i32>(index + ((<usize>row) << 2)), rows - 1));
-    memory.copy(out + <usize>row * bytes, x + <usize>((row / picked) * rows + from) * bytes, bytes);
+  const perBatch = integerAt(args, 4);
+  const available = integerAt(args, 5);
+  const width = integerAt(args, 6);
+  const end = min((task + 1) * ROWS, integerAt(args, 3));
+  for (let row = task * ROWS; row < end; row++) {
+    const chosen = max(0, min(load<i32>(index + (<usize>row << 2)), available - 1));
+    const source = (row / perBatch) * available + chosen;
+    copy(out + (<usize>(row * width) << 2), x + (<usize>(source * width) << 2), width);
   }
 }

@@ -1,224 +1,213 @@
-// Moving elements without changing them: permutation, slices, concatenation, repetition, rows picked by index.
-//
-// All but the last are one strided copy: of up to four axes, each walked with its own step in the source and in the target.
+// Values moved and repeated, never changed. B batch, C channels, H x W space, S = H · W tokens, D features.
 
-import { type DataType, elementCount, formatShape, ShapeError, type Tensor } from '../../engine/index.ts';
-import { broadcastShapes } from '../broadcast.ts';
+import {
+  type DataType,
+  elementCount,
+  formatShape,
+  type HostTensor,
+  ShapeError,
+  type Tensor,
+} from '../../engine/index.ts';
+import { broadcastShapes, planBroadcast } from '../broadcast.ts';
 import { expectAxis, expectShape } from '../expect.ts';
-import { defineKernel, floats, integers, type Kernel } from '../kernel.ts';
+import { defineKernel, floats, integers } from '../kernel.ts';
 import type { Random } from '../random.ts';
 import { planCopy, planGatherRows } from './shape.wgsl.ts';
+import { planStridedCopy, type StridedCopy, stridesOf } from './strided.ts';
 
-/** One axis of a copy; steps are in elements. */
-export interface CopyAxis {
-  readonly size: number;
-  readonly from: number;
-  readonly to: number;
-}
-
-/** A strided copy of four axes, outermost first, from one offset to another. */
-export interface CopyPlan {
-  readonly axes: readonly [CopyAxis, CopyAxis, CopyAxis, CopyAxis];
-  readonly fromOffset: number;
-  readonly toOffset: number;
-}
-
-const strides = (shape: readonly number[]): number[] => shape.map((_, axis) => elementCount(shape.slice(axis + 1)));
-
-/** Merges axes that both sides walk evenly. @throws ShapeError when more than four remain */
-function planAxes(operation: string, axes: readonly CopyAxis[], fromOffset = 0, toOffset = 0): CopyPlan {
-  const merged: CopyAxis[] = [];
-  for (const axis of axes) {
-    if (axis.size === 1) continue;
-    const outer = merged.at(-1);
-    if (outer !== undefined && outer.from === axis.from * axis.size && outer.to === axis.to * axis.size) {
-      merged[merged.length - 1] = { ...axis, size: outer.size * axis.size };
-    } else {
-      merged.push(axis);
-    }
-  }
-  if (merged.length > 4) {
-    const sizes = formatShape(axes.map(({ size }) => size));
-    throw new ShapeError(`${operation}: expected at most 4 axes after merging even ones, got ${sizes}`);
-  }
-  while (merged.length < 4) merged.unshift({ size: 1, from: 0, to: 0 });
-  return { axes: merged as unknown as CopyPlan['axes'], fromOffset, toOffset };
-}
-
-/** ROWS_PER_TASK's elements and TILE in shape.assembly.ts. */
+/** CHUNK and ROWS in shape.assembly.ts. */
 const ELEMENTS_PER_TASK = 16384;
-const TILE = 32;
+const ROWS_PER_TASK = 32;
 
-function copy(kernel: string, from: Tensor, to: Tensor, plan: CopyPlan): void {
-  const [outer, second, third, inner] = plan.axes;
-  const count = outer.size * second.size * third.size * inner.size;
-  from.device.launch({
+function launchCopy(kernel: string, x: Tensor, out: Tensor, copy: StridedCopy): void {
+  x.device.launch({
     kernel,
-    inputs: [from],
-    outputs: [to],
-    cost: { flops: 0, bytes: 8 * count },
-    wgsl: () => planCopy(plan),
-    wasm: () => {
-      const scalars = [...plan.axes.flatMap(axis => [axis.size, axis.from, axis.to]), plan.fromOffset, plan.toOffset];
-      // Both sides walk another axis contiguously: blocks of both axes are turned in registers.
-      if (third.from === 1 && inner.from !== 1 && inner.to === 1) {
-        const tasks = count === 0 ? 0 : outer.size * second.size * Math.ceil(third.size / TILE);
-        return { entry: 'transposeCopy', tasks, scalars };
-      }
-      const rowsPerTask = Math.max(1, Math.floor(ELEMENTS_PER_TASK / Math.max(1, inner.size)));
-      const rows = outer.size * second.size * third.size;
+    inputs: [x],
+    outputs: [out],
+    cost: copyCost(copy.count),
+    wgsl: () => planCopy(copy),
+    wasm() {
+      const { axes, count, transposes } = copy;
       return {
-        entry: 'stridedCopy',
-        tasks: count === 0 ? 0 : Math.ceil(rows / rowsPerTask),
-        scalars: [...scalars, rowsPerTask],
+        entry: transposes ? 'copyTransposed' : 'copyRows',
+        tasks: transposes
+          ? axes[0].size * axes[1].size * Math.ceil(axes[2].size / ROWS_PER_TASK)
+          : Math.ceil(count / ELEMENTS_PER_TASK),
+        scalars: [
+          count,
+          copy.fromOffset,
+          copy.toOffset,
+          ...axes.map(axis => axis.size),
+          ...axes.map(axis => axis.from),
+          ...axes.map(axis => axis.to),
+        ],
       };
     },
   });
 }
 
-/** The axes in another order: `out.shape[i] = x.shape[order[i]]`. @throws ShapeError unless `order` names each axis once */
+const copyCost = (count: number) => ({ flops: 0, bytes: 8 * count });
+
+/**
+ * The axes in another order: axis k of the result is axis `order[k]` of x (torch.permute).
+ * @throws ShapeError if `order` does not name every axis once, or scatters more than four groups of axes
+ */
 export function permute<Type extends DataType>(x: Tensor<Type>, order: readonly number[]): Tensor<Type> {
-  const rank = x.shape.length;
-  if (order.length !== rank || new Set(order).size !== rank || !order.every(axis => axis >= 0 && axis < rank)) {
-    throw new ShapeError(`permute: expected an order of ${rank} axes, got ${formatShape(order)}`);
-  }
-  const shape = order.map(axis => x.shape[axis]!);
-  const out = x.device.empty(shape, x.dtype);
-  const [fromSteps, toSteps] = [strides(x.shape), strides(shape)];
-  const axes = order.map((axis, place) => ({ size: shape[place]!, from: fromSteps[axis]!, to: toSteps[place]! }));
-  copy('permute', x, out, planAxes('permute', axes));
-  return out;
+  return reorder(
+    'permute',
+    x,
+    order,
+    order.map(axis => x.shape[axis]!),
+  );
 }
 
-/** [B, C, H, W] → [B, H·W, C]: a map as a sequence. */
-export function flattenSpace(x: Tensor): Tensor {
-  expectShape('flattenSpace', 'x', x, ['B', 'C', 'H', 'W']);
+/** [B, C, H, W] to [B, H · W, C]. @throws ShapeError */
+export function flattenSpace<Type extends DataType>(x: Tensor<Type>): Tensor<Type> {
+  expectShape('flattenSpace', 'x', x, ['B', 'C', 'H', 'W'], x.dtype);
   const [batch, channels, height, width] = x.shape as [number, number, number, number];
-  const out = x.device.empty([batch, height * width, channels]);
-  const cells = height * width;
-  const axes = [
-    { size: batch, from: channels * cells, to: channels * cells },
-    { size: cells, from: 1, to: channels },
-    { size: channels, from: cells, to: 1 },
-  ];
-  copy('flattenSpace', x, out, planAxes('flattenSpace', axes));
-  return out;
+  return reorder('flattenSpace', x, [0, 2, 3, 1], [batch, height * width, channels]);
 }
 
-/** [B, H·W, C] → [B, C, H, W]: a sequence as a map. @throws ShapeError if the sizes do not fit */
-export function unflattenSpace(x: Tensor, [height, width]: readonly [number, number]): Tensor {
-  expectShape('unflattenSpace', 'x', x, ['B', height * width, 'C']);
-  const [batch, cells, channels] = x.shape as [number, number, number];
-  const out = x.device.empty([batch, channels, height, width]);
-  const axes = [
-    { size: batch, from: channels * cells, to: channels * cells },
-    { size: channels, from: 1, to: cells },
-    { size: cells, from: channels, to: 1 },
-  ];
-  copy('unflattenSpace', x, out, planAxes('unflattenSpace', axes));
-  return out;
+/** [B, H · W, C] to [B, C, H, W]. @throws ShapeError if the size is not that of the tokens */
+export function unflattenSpace<Type extends DataType>(
+  x: Tensor<Type>,
+  [height, width]: readonly [number, number],
+): Tensor<Type> {
+  expectShape('unflattenSpace', 'x', x, ['B', height * width, 'C'], x.dtype);
+  const [batch, , channels] = x.shape as [number, number, number];
+  return reorder('unflattenSpace', x, [0, 2, 1], [batch, channels, height, width]);
 }
 
-/** The part [start, end) of an axis. @throws ShapeError for a range outside the axis */
-export function slice<Type extends DataType>(x: Tensor<Type>, axis: number, start: number, end: number): Tensor<Type> {
-  const place = expectAxis('slice', x.shape.length, axis);
-  const size = x.shape[place]!;
-  if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end < start || end > size) {
-    throw new ShapeError(`slice: expected a range within 0 to ${size}, got ${start} to ${end}`);
+function reorder<Type extends DataType>(
+  kernel: string,
+  x: Tensor<Type>,
+  order: readonly number[],
+  shape: readonly number[],
+): Tensor<Type> {
+  const rank = x.shape.length;
+  if (order.length !== rank || [...order].sort((a, b) => a - b).some((axis, place) => axis !== place)) {
+    throw new ShapeError(`${kernel}: expected each axis of ${formatShape(x.shape)} once, got [${order.join(', ')}]`);
   }
-  const out = x.device.empty(x.shape.toSpliced(place, 1, end - start), x.dtype);
-  const inner = elementCount(x.shape.slice(place + 1));
-  const axes = [
-    { size: elementCount(x.shape.slice(0, place)), from: size * inner, to: (end - start) * inner },
-    { size: (end - start) * inner, from: 1, to: 1 },
-  ];
-  copy('slice', x, out, planAxes('slice', axes, start * inner));
+  const from = stridesOf(x.shape);
+  const to = stridesOf(order.map(axis => x.shape[axis]!));
+  const copy = planStridedCopy(
+    order.map((axis, place) => ({ size: x.shape[axis]!, from: from[axis]!, to: to[place]! })),
+  );
+  if (copy === undefined) {
+    throw new ShapeError(
+      `${kernel}: expected at most 4 groups of axes, got [${order.join(', ')}] of ${formatShape(x.shape)}`,
+    );
+  }
+  const out = x.device.empty(shape, x.dtype);
+  launchCopy(kernel, x, out, copy);
   return out;
 }
 
-/** Tensors one after the other along an axis; all other sizes are equal. @throws ShapeError if they are not */
+/**
+ * The tensors one after the other along an axis; negative axes count from the end.
+ * @throws ShapeError without tensors, or if they differ elsewhere
+ */
 export function concatenate<Type extends DataType>(tensors: readonly Tensor<Type>[], axis: number): Tensor<Type> {
-  const [first] = tensors;
+  const first = tensors[0];
   if (first === undefined) throw new ShapeError('concatenate: expected at least one tensor, got none');
-  const place = expectAxis('concatenate', first.shape.length, axis);
-  for (const tensor of tensors) {
-    const fits = tensor.shape.length === first.shape.length && tensor.dtype === first.dtype;
-    if (!fits || !tensor.shape.every((size, index) => index === place || size === first.shape[index])) {
+  const along = expectAxis('concatenate', first.shape.length, axis);
+  const rest = (shape: readonly number[]) => shape.map((size, place) => (place === along ? -1 : size));
+  for (const { shape, dtype } of tensors) {
+    if (rest(shape).join() !== rest(first.shape).join() || dtype !== first.dtype) {
       throw new ShapeError(
-        `concatenate: expected ${first.dtype} ${formatShape(first.shape)} but for axis ${place}, got ${tensor.dtype} ${formatShape(tensor.shape)}`,
+        `concatenate: expected shapes that differ only in axis ${along}, got ` +
+          tensors.map(tensor => `${formatShape(tensor.shape)} ${tensor.dtype}`).join(', '),
       );
     }
   }
-  const total = tensors.reduce((sum, tensor) => sum + tensor.shape[place]!, 0);
-  const out = first.device.empty(first.shape.toSpliced(place, 1, total), first.dtype);
-  const outer = elementCount(first.shape.slice(0, place));
-  const inner = elementCount(first.shape.slice(place + 1));
-  let position = 0;
+  const shape = [...first.shape];
+  shape[along] = tensors.reduce((sum, tensor) => sum + tensor.shape[along]!, 0);
+  const out = first.device.empty(shape, first.dtype);
+  const outer = elementCount(shape.slice(0, along));
+  const inner = elementCount(shape.slice(along + 1));
+  const pitch = shape[along]! * inner;
+  let toOffset = 0;
   for (const tensor of tensors) {
-    const row = tensor.shape[place]! * inner;
+    const length = tensor.shape[along]! * inner;
     const axes = [
-      { size: outer, from: row, to: total * inner },
-      { size: row, from: 1, to: 1 },
+      { size: outer, from: length, to: pitch },
+      { size: length, from: 1, to: 1 },
     ];
-    copy('concatenate', tensor, out, planAxes('concatenate', axes, 0, position * inner));
-    position += tensor.shape[place]!;
+    launchCopy('concatenate', tensor, out, planStridedCopy(axes, { toOffset })!);
+    toOffset += length;
   }
   return out;
 }
-
-/** NumPy's broadcast to a shape, as a copy. @throws ShapeError if `x` does not broadcast to it */
-export function broadcastTo<Type extends DataType>(x: Tensor<Type>, shape: readonly number[]): Tensor<Type> {
-  const common = broadcastShapes('broadcastTo', x.shape, shape);
-  if (common.length !== shape.length || common.some((size, axis) => size !== shape[axis])) {
-    throw new ShapeError(`broadcastTo: expected a shape that ${formatShape(x.shape)} fits, got ${formatShape(shape)}`);
-  }
-  const out = x.device.empty(shape, x.dtype);
-  const padded = [...new Array<number>(shape.length - x.shape.length).fill(1), ...x.shape];
-  const [fromSteps, toSteps] = [strides(padded), strides(shape)];
-  const axes = shape.map((size, axis) => ({
-    size,
-    from: padded[axis] === 1 ? 0 : fromSteps[axis]!,
-    to: toSteps[axis]!,
-  }));
-  copy('broadcastTo', x, out, planAxes('broadcastTo', axes));
-  return out;
-}
-
-/** GATHER_ROWS in shape.assembly.ts. */
-const GATHERED_ROWS_PER_TASK = 64;
 
 /**
- * x [B, S, D], index int32 [B, K] → [B, K, D]: `out[b, k] = x[b, index[b, k]]`. An index outside [0, S) is clamped.
+ * Places `start` to `end` (exclusive) of an axis; negative axes count from the end.
+ * @throws ShapeError if the places do not exist
+ */
+export function slice<Type extends DataType>(x: Tensor<Type>, axis: number, start: number, end: number): Tensor<Type> {
+  const along = expectAxis('slice', x.shape.length, axis);
+  const size = x.shape[along]!;
+  if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end < start || end > size) {
+    throw new ShapeError(`slice: expected 0 <= start <= end <= ${size}, got ${start} and ${end}`);
+  }
+  const shape = [...x.shape];
+  shape[along] = end - start;
+  const out = x.device.empty(shape, x.dtype);
+  const inner = elementCount(shape.slice(along + 1));
+  const axes = [
+    { size: elementCount(shape.slice(0, along)), from: size * inner, to: (end - start) * inner },
+    { size: (end - start) * inner, from: 1, to: 1 },
+  ];
+  launchCopy('slice', x, out, planStridedCopy(axes, { fromOffset: start * inner })!);
+  return out;
+}
+
+/**
+ * x repeated along its axes of size 1 and along new leading ones.
+ * @throws ShapeError if x does not broadcast to `shape`
+ */
+export function broadcastTo<Type extends DataType>(x: Tensor<Type>, shape: readonly number[]): Tensor<Type> {
+  if (broadcastShapes('broadcastTo', x.shape, shape).join() !== shape.join()) {
+    throw new ShapeError(
+      `broadcastTo: expected a shape that ${formatShape(x.shape)} repeats to, got ${formatShape(shape)}`,
+    );
+  }
+  const { sizes, strides } = planBroadcast('broadcastTo', shape, [x.shape]);
+  const to = stridesOf(sizes);
+  const axes = sizes.map((size, axis) => ({ size, from: strides[0]![axis]!, to: to[axis]! }));
+  const out = x.device.empty(shape, x.dtype);
+  launchCopy('broadcastTo', x, out, planStridedCopy(axes)!);
+  return out;
+}
+
+/**
+ * Rows of x [B, S, D] chosen per batch item by `index` [B, k] (int32): [B, k, D]. Indices outside 0 … S - 1 take the
+ * nearest row.
  * @throws ShapeError
  */
-export function gatherRows(x: Tensor, index: Tensor<'int32'>): Tensor {
-  expectShape('gatherRows', 'x', x, ['B', 'S', 'D']);
-  const [batch, rows, width] = x.shape as [number, number, number];
-  expectShape('gatherRows', 'index', index, [batch, 'K'], 'int32');
-  const picked = index.dim(1);
-  if (rows === 0 && picked > 0)
-    throw new ShapeError(`gatherRows: expected rows to pick from, got ${formatShape(x.shape)}`);
-  const out = x.device.empty([batch, picked, width]);
+export function gatherRows<Type extends DataType>(x: Tensor<Type>, index: Tensor): Tensor<Type> {
+  expectShape('gatherRows', 'x', x, ['B', 'S', 'D'], x.dtype);
+  const [batch, available, width] = x.shape as [number, number, number];
+  expectShape('gatherRows', 'index', index, [batch, 'k'], 'int32');
+  const chosen = index.shape[1]!;
+  if (available === 0 && batch * chosen > 0) throw new ShapeError('gatherRows: expected rows to choose from, got none');
+  const out = x.device.empty([batch, chosen, width], x.dtype);
+  const rows = batch * chosen;
   x.device.launch({
     kernel: 'gatherRows',
     inputs: [x, index],
     outputs: [out],
-    cost: { flops: 0, bytes: 8 * out.size + 4 * index.size },
-    wgsl: () => planGatherRows(batch * picked * width, { rows, picked, width }),
+    cost: gatherCost(rows, width),
+    wgsl: () => planGatherRows({ rows, rowsPerBatch: chosen, available, width }),
     wasm: () => ({
       entry: 'gatherRows',
-      tasks: out.size === 0 ? 0 : Math.ceil((batch * picked) / GATHERED_ROWS_PER_TASK),
-      scalars: [batch * picked, rows, picked, width],
+      tasks: Math.ceil(rows / ROWS_PER_TASK),
+      scalars: [rows, chosen, available, width],
     }),
   });
   return out;
 }
 
-// For tests and the bench.
-
-const copyCost = (count: number) => ({ flops: 0, bytes: 8 * count });
-const odd = [1, 2, 3, 4, 5, 17, 33] as const;
-const randomShape = (random: Random, rank: number) => Array.from({ length: rank }, () => random.pick(odd));
+const gatherCost = (rows: number, width: number) => ({ flops: 0, bytes: rows * (8 * width + 4) });
 
 export interface PermuteProblem {
   readonly shape: readonly number[];
@@ -227,20 +216,25 @@ export interface PermuteProblem {
 
 export const permuteKernel = defineKernel<PermuteProblem>({
   name: 'permute',
-  cases: { 'heads of the attention map, 800x1066': { shape: [1, 850, 8, 32], order: [0, 2, 1, 3] } },
+  cases: {
+    'deformable values per head': { shape: [1, 17821, 8, 32], order: [0, 2, 1, 3] },
+    'mask attention maps': { shape: [1, 100, 8, 850], order: [0, 2, 1, 3] },
+  },
   edges: {
-    empty: { shape: [2, 0, 3], order: [2, 1, 0] },
-    scalar: { shape: [], order: [] },
-    transpose: { shape: [67, 131], order: [1, 0] },
+    'empty batch': { shape: [0, 3, 17], order: [0, 2, 1] },
+    'one element': { shape: [1, 1, 1], order: [2, 0, 1] },
+    'nothing moves': { shape: [2, 3, 5], order: [0, 1, 2] },
+    reversed: { shape: [3, 5, 2, 9], order: [3, 2, 1, 0] },
+    'many ones': { shape: [1, 7, 1, 33, 1, 6], order: [4, 3, 0, 1, 5, 2] },
   },
   random(random) {
-    const rank = random.integer(1, 4);
-    const order = Array.from({ length: rank }, (_, axis) => axis);
-    for (let axis = rank - 1; axis > 0; axis--) {
-      const other = random.integer(0, axis);
-      [order[axis], order[other]] = [order[other]!, order[axis]!];
+    const shape = Array.from({ length: random.integer(1, 4) }, () => random.pick([1, 2, 3, 8, 17, 41]));
+    const order = shape.map((_, axis) => axis);
+    for (let place = order.length - 1; place > 0; place--) {
+      const other = random.integer(0, place);
+      [order[place], order[other]] = [order[other]!, order[place]!];
     }
-    return { shape: randomShape(random, rank), order };
+    return { shape, order };
   },
   inputs: ({ shape }, random) => ({ x: random.tensor(shape) }),
   prepare(device, { order }, inputs) {
@@ -252,66 +246,59 @@ export const permuteKernel = defineKernel<PermuteProblem>({
 });
 
 export interface SpaceProblem {
-  /** [B, C, H, W] of the map. */
-  readonly shape: readonly [number, number, number, number];
+  readonly batch: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
 }
 
-function spaceKernel(
-  name: 'flattenSpace' | 'unflattenSpace',
-  hostShape: (shape: SpaceProblem['shape']) => readonly number[],
-  launcher: (x: Tensor, shape: SpaceProblem['shape']) => Tensor,
-): Kernel<SpaceProblem> {
-  return defineKernel<SpaceProblem>({
-    name,
-    cases: {
-      'projected map, 800x1066': { shape: [1, 256, 25, 34] },
-      'finest level of Deformable DETR, 800x1066': { shape: [1, 256, 100, 134] },
-    },
-    edges: { 'empty batch': { shape: [0, 3, 5, 7] }, 'one cell': { shape: [2, 5, 1, 1] } },
-    random: random => ({ shape: randomShape(random, 4) as unknown as SpaceProblem['shape'] }),
-    inputs: ({ shape }, random) => ({ x: random.tensor(hostShape(shape)) }),
-    prepare(device, { shape }, inputs) {
-      const x = device.tensor(floats(inputs, 'x'));
-      return () => [launcher(x, shape)];
-    },
-    cost: ({ shape }) => copyCost(elementCount(shape)),
-    tolerance: 0,
-  });
+const SPACE_CASES = {
+  'projected features, 800x1066': { batch: 1, channels: 256, height: 25, width: 34 },
+  'stride 8, 800x1066': { batch: 1, channels: 256, height: 100, width: 134 },
+} as const;
+
+const SPACE_EDGES = {
+  'empty batch': { batch: 0, channels: 3, height: 2, width: 5 },
+  'one channel': { batch: 2, channels: 1, height: 3, width: 7 },
+  'one pixel': { batch: 2, channels: 7, height: 1, width: 1 },
+} as const;
+
+function randomSpace(random: Random): SpaceProblem {
+  return {
+    batch: random.pick([1, 2, 3]),
+    channels: random.pick([1, 3, 4, 17, 32]),
+    height: random.pick([1, 2, 5, 13]),
+    width: random.pick([1, 3, 4, 17]),
+  };
 }
 
-export const flattenSpaceKernel = spaceKernel('flattenSpace', shape => shape, flattenSpace);
-export const unflattenSpaceKernel = spaceKernel(
-  'unflattenSpace',
-  ([batch, channels, height, width]) => [batch, height * width, channels],
-  (x, [, , height, width]) => unflattenSpace(x, [height, width]),
-);
+const spaceCost = ({ batch, channels, height, width }: SpaceProblem) => copyCost(batch * channels * height * width);
 
-export interface SliceProblem {
-  readonly shape: readonly number[];
-  readonly axis: number;
-  readonly start: number;
-  readonly end: number;
-}
-
-export const sliceKernel = defineKernel<SliceProblem>({
-  name: 'slice',
-  cases: { 'query positions of Deformable DETR': { shape: [300, 512], axis: 1, start: 0, end: 256 } },
-  edges: {
-    nothing: { shape: [3, 5], axis: 0, start: 2, end: 2 },
-    everything: { shape: [3, 5], axis: -1, start: 0, end: 5 },
-  },
-  random(random) {
-    const shape = randomShape(random, random.integer(1, 4));
-    const axis = random.integer(0, shape.length - 1);
-    const start = random.integer(0, shape[axis]!);
-    return { shape, axis, start, end: random.integer(start, shape[axis]!) };
-  },
-  inputs: ({ shape }, random) => ({ x: random.tensor(shape) }),
-  prepare(device, { axis, start, end }, inputs) {
+export const flattenSpaceKernel = defineKernel<SpaceProblem>({
+  name: 'flattenSpace',
+  cases: SPACE_CASES,
+  edges: SPACE_EDGES,
+  random: randomSpace,
+  inputs: ({ batch, channels, height, width }, random) => ({ x: random.tensor([batch, channels, height, width]) }),
+  prepare(device, _, inputs) {
     const x = device.tensor(floats(inputs, 'x'));
-    return () => [slice(x, axis, start, end)];
+    return () => [flattenSpace(x)];
   },
-  cost: ({ shape, axis, start, end }) => copyCost((elementCount(shape) / Math.max(1, shape.at(axis)!)) * (end - start)),
+  cost: spaceCost,
+  tolerance: 0,
+});
+
+export const unflattenSpaceKernel = defineKernel<SpaceProblem>({
+  name: 'unflattenSpace',
+  cases: SPACE_CASES,
+  edges: SPACE_EDGES,
+  random: randomSpace,
+  inputs: ({ batch, channels, height, width }, random) => ({ x: random.tensor([batch, height * width, channels]) }),
+  prepare(device, { height, width }, inputs) {
+    const x = device.tensor(floats(inputs, 'x'));
+    return () => [unflattenSpace(x, [height, width])];
+  },
+  cost: spaceCost,
   tolerance: 0,
 });
 
@@ -323,7 +310,7 @@ export interface ConcatenateProblem {
 export const concatenateKernel = defineKernel<ConcatenateProblem>({
   name: 'concatenate',
   cases: {
-    'levels of Deformable DETR, 800x1066': {
+    'deformable levels, 800x1066': {
       shapes: [
         [1, 13400, 256],
         [1, 3350, 256],
@@ -332,72 +319,162 @@ export const concatenateKernel = defineKernel<ConcatenateProblem>({
       ],
       axis: 1,
     },
+    'mask head input, 20 queries': {
+      shapes: [
+        [20, 256, 25, 34],
+        [20, 8, 25, 34],
+      ],
+      axis: 1,
+    },
   },
   edges: {
-    'with an empty one': { shapes: [[2, 0], [2, 3]], axis: 1 }, // biome-ignore format: short
-    'only one': { shapes: [[2, 3]], axis: -2 }, // biome-ignore format: short
+    'empty batch': {
+      shapes: [
+        [0, 3, 2],
+        [0, 4, 2],
+      ],
+      axis: 1,
+    },
+    'an empty part': {
+      shapes: [
+        [2, 0, 3],
+        [2, 5, 3],
+        [2, 1, 3],
+      ],
+      axis: -2,
+    },
+    'columns of one': {
+      shapes: [
+        [7, 1],
+        [7, 2],
+        [7, 1],
+      ],
+      axis: 1,
+    },
+    'one tensor': { shapes: [[2, 3]], axis: 0 },
   },
   random(random) {
-    const shape = randomShape(random, random.integer(1, 4));
-    const axis = random.integer(0, shape.length - 1);
-    const shapes = Array.from({ length: random.integer(1, 4) }, () => shape.toSpliced(axis, 1, random.pick(odd)));
+    const shape = Array.from({ length: random.integer(1, 4) }, () => random.pick([1, 2, 3, 8, 17]));
+    const axis = random.integer(-shape.length, shape.length - 1);
+    const along = (axis + shape.length) % shape.length;
+    const shapes = Array.from({ length: random.integer(1, 4) }, () =>
+      shape.map((size, place) => (place === along ? random.pick([1, 4, 5, 12]) : size)),
+    );
     return { shapes, axis };
   },
   inputs: ({ shapes }, random) =>
-    Object.fromEntries(shapes.map((shape, index) => [`part${index}`, random.tensor(shape)])),
+    Object.fromEntries(shapes.map((shape, part): [string, HostTensor] => [`part${part}`, random.tensor(shape)])),
   prepare(device, { shapes, axis }, inputs) {
-    const parts = shapes.map((_, index) => device.tensor(floats(inputs, `part${index}`)));
+    const parts = shapes.map((_, part) => device.tensor(floats(inputs, `part${part}`)));
     return () => [concatenate(parts, axis)];
   },
   cost: ({ shapes }) => copyCost(shapes.reduce((sum, shape) => sum + elementCount(shape), 0)),
   tolerance: 0,
 });
 
+export interface SliceProblem {
+  readonly shape: readonly number[];
+  readonly axis: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+export const sliceKernel = defineKernel<SliceProblem>({
+  name: 'slice',
+  cases: {
+    'query positions of two-stage embeddings': { shape: [1, 300, 512], axis: 2, start: 0, end: 256 },
+    'the first level of the encoder tokens': { shape: [1, 17821, 256], axis: 1, start: 0, end: 13400 },
+  },
+  edges: {
+    nothing: { shape: [2, 3, 5], axis: 1, start: 2, end: 2 },
+    'empty batch': { shape: [0, 3], axis: 1, start: 1, end: 2 },
+    'one column': { shape: [3, 7, 5], axis: -1, start: 4, end: 5 },
+  },
+  random(random) {
+    const shape = Array.from({ length: random.integer(1, 4) }, () => random.pick([1, 2, 3, 8, 17]));
+    const axis = random.integer(0, shape.length - 1);
+    const start = random.integer(0, shape[axis]! - 1);
+    return { shape, axis, start, end: random.integer(start, shape[axis]!) };
+  },
+  inputs: ({ shape }, random) => ({ x: random.tensor(shape) }),
+  prepare(device, { axis, start, end }, inputs) {
+    const x = device.tensor(floats(inputs, 'x'));
+    return () => [slice(x, axis, start, end)];
+  },
+  cost: ({ shape, axis, start, end }) => copyCost((elementCount(shape) / shape.at(axis)!) * (end - start)),
+  tolerance: 0,
+});
+
 export interface BroadcastToProblem {
   readonly from: readonly number[];
-  readonly shape: readonly number[];
+  readonly to: readonly number[];
 }
 
 export const broadcastToKernel = defineKernel<BroadcastToProblem>({
   name: 'broadcastTo',
-  cases: { 'query targets onto a batch of 4': { from: [300, 256], shape: [4, 300, 256] } },
-  edges: { 'empty batch': { from: [3, 1], shape: [0, 3, 5] }, scalar: { from: [], shape: [3, 4] } },
+  cases: {
+    'query positions for a batch of 4': { from: [1, 100, 256], to: [4, 100, 256] },
+    'projected features for 20 queries': { from: [1, 1, 256, 850], to: [1, 20, 256, 850] },
+  },
+  edges: {
+    'empty batch': { from: [1, 3], to: [0, 3] },
+    'a scalar': { from: [], to: [3, 7] },
+    'along the last axis': { from: [3, 1], to: [3, 19] },
+    'nothing repeats': { from: [2, 3], to: [2, 3] },
+  },
   random(random) {
-    const shape = randomShape(random, random.integer(1, 4));
-    const from = shape.map(size => (random.boolean() ? 1 : size)).slice(random.integer(0, shape.length));
-    return { from, shape };
+    const to = Array.from({ length: random.integer(1, 4) }, () => random.pick([1, 2, 3, 8, 17]));
+    const repeated = to.map(size => (random.boolean() ? 1 : size));
+    return { from: repeated.slice(random.integer(0, to.length)), to };
   },
   inputs: ({ from }, random) => ({ x: random.tensor(from) }),
-  prepare(device, { shape }, inputs) {
+  prepare(device, { to }, inputs) {
     const x = device.tensor(floats(inputs, 'x'));
-    return () => [broadcastTo(x, shape)];
+    return () => [broadcastTo(x, to)];
   },
-  cost: ({ shape }) => copyCost(elementCount(shape)),
+  cost: ({ from, to }) => ({ flops: 0, bytes: 4 * (elementCount(from) + elementCount(to)) }),
   tolerance: 0,
 });
 
 export interface GatherRowsProblem {
-  readonly shape: readonly [batch: number, rows: number, width: number];
-  readonly picked: number;
+  readonly batch: number;
+  readonly available: number;
+  readonly chosen: number;
+  readonly width: number;
 }
 
 export const gatherRowsKernel = defineKernel<GatherRowsProblem>({
   name: 'gatherRows',
-  cases: { 'proposals of Deformable DETR, 800x1066': { shape: [1, 17821, 256], picked: 300 } },
-  edges: { 'empty batch': { shape: [0, 3, 5], picked: 2 }, nothing: { shape: [2, 3, 5], picked: 0 } },
-  random: random => ({
-    shape: randomShape(random, 3) as unknown as GatherRowsProblem['shape'],
-    picked: random.pick(odd),
-  }),
-  inputs({ shape, picked }, random) {
-    const data = Int32Array.from({ length: shape[0] * picked }, () => random.integer(0, shape[1] - 1));
-    return { x: random.tensor(shape), index: { shape: [shape[0], picked], data } };
+  cases: {
+    'two-stage proposals, 800x1066': { batch: 1, available: 17821, chosen: 300, width: 4 },
+    'two-stage features, 800x1066': { batch: 1, available: 17821, chosen: 300, width: 256 },
   },
+  edges: {
+    'empty batch': { batch: 0, available: 3, chosen: 2, width: 4 },
+    'nothing chosen': { batch: 2, available: 3, chosen: 0, width: 4 },
+    'one of one': { batch: 1, available: 1, chosen: 1, width: 1 },
+  },
+  random: random => ({
+    batch: random.pick([1, 2, 3]),
+    available: random.pick([1, 3, 17, 85]),
+    chosen: random.pick([1, 3, 33]),
+    width: random.pick([1, 4, 17, 64]),
+  }),
+  inputs: ({ batch, available, chosen, width }, random) => ({
+    x: random.tensor([batch, available, width]),
+    index: {
+      shape: [batch, chosen],
+      // One in ten lies outside.
+      data: Int32Array.from({ length: batch * chosen }, () =>
+        random.next() < 0.1 ? random.pick([-1, -(2 ** 31), available, 2 ** 31 - 1]) : random.integer(0, available - 1),
+      ),
+    },
+  }),
   prepare(device, _, inputs) {
     const x = device.tensor(floats(inputs, 'x'));
     const index = device.tensor(integers(inputs, 'index'));
     return () => [gatherRows(x, index)];
   },
-  cost: ({ shape, picked }) => copyCost(shape[0] * picked * shape[2]),
+  cost: ({ batch, chosen, width }) => gatherCost(batch * chosen, width),
   tolerance: 0,
 });

@@ -6,12 +6,21 @@ import { Device, OptionError, ShapeError } from '../../engine/index.ts';
 import * as kernels from '../../kernels/index.ts';
 import { attentionErrors } from './errors/attention.ts';
 import { elementwiseErrors } from './errors/elementwise.ts';
+import type { ErrorCases } from './errors/error-case.ts';
 import { positionsErrors } from './errors/positions.ts';
+import { shapeErrors } from './errors/shape.ts';
 
 /** Functions of kernels/index.ts that launch nothing. */
 const NOT_LAUNCHERS = ['activationByName', 'Random'];
 
-const errors = { ...attentionErrors, ...elementwiseErrors, ...positionsErrors };
+const errors = Object.assign(
+  {},
+  // One line per family, so that they merge.
+  attentionErrors,
+  elementwiseErrors,
+  positionsErrors,
+  shapeErrors,
+) as ErrorCases;
 
 const refusals = suite('refusals', { device: undefined as unknown as Device });
 

@@ -7,6 +7,8 @@ import type { Activation } from '../../../kernels/index.ts';
 import { floats } from '../../../kernels/kernel.ts';
 import { type Reference, type ReferenceValue, ravel, unravel } from '../reference.ts';
 
+const EPSILON = 2 ** -23;
+
 function binary(operation: (a: number, b: number) => number): Reference<BinaryProblem> {
   return {
     outputs({ a: aShape, b: bShape }, inputs) {
@@ -86,7 +88,8 @@ const ACTIVATIONS: Readonly<Record<Activation, (x: number) => number | Reference
   laplace: x => ({ value: 0.5 * (1 + erf((x - 0.707107) / (0.282095 * Math.SQRT2))), magnitude: 1 }),
   sqrtsoftplus: x => ({
     value: Math.sqrt(softplus(x)),
-    magnitude: Math.sqrt(softplus(x)) * (1 + Math.min(Math.abs(x), 100)),
+    // A softplus below 2^-126 may be 0, which its root makes more of.
+    magnitude: Math.max(Math.sqrt(softplus(x)) * (1 + Math.min(Math.abs(x), 100)), 2 ** -63 / EPSILON),
   }),
 };
 

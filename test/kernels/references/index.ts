@@ -39,8 +39,8 @@ export const references: Readonly<Record<string, Reference<unknown>>> = {
   permute: permuteReference,
   flattenSpace: flattenSpaceReference,
   unflattenSpace: unflattenSpaceReference,
-  slice: sliceReference,
   concatenate: concatenateReference,
+  slice: sliceReference,
   broadcastTo: broadcastToReference,
   gatherRows: gatherRowsReference,
   // attention

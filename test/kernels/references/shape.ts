@@ -1,4 +1,3 @@
-import { elementCount } from '../../../engine/index.ts';
 import { floats, integers } from '../../../kernels/kernel.ts';
 import type {
   BroadcastToProblem,
@@ -12,18 +11,17 @@ import { type Reference, ravel, unravel } from '../reference.ts';
 
 export const permuteReference: Reference<PermuteProblem> = {
   outputs({ shape, order }, inputs) {
-    const { data } = floats(inputs, 'x');
+    const x = floats(inputs, 'x').data;
     const permuted = order.map(axis => shape[axis]!);
     return [
       {
         shape: permuted,
         at(index) {
-          const position = unravel(index, permuted);
           const source = new Array<number>(shape.length);
-          order.forEach((axis, place) => {
-            source[axis] = position[place]!;
+          unravel(index, permuted).forEach((place, axis) => {
+            source[order[axis]!] = place;
           });
-          return data[ravel(source, shape)]!;
+          return x[ravel(source, shape)]!;
         },
       },
     ];
@@ -31,16 +29,15 @@ export const permuteReference: Reference<PermuteProblem> = {
 };
 
 export const flattenSpaceReference: Reference<SpaceProblem> = {
-  outputs({ shape }, inputs) {
-    const { data } = floats(inputs, 'x');
-    const [batch, channels, height, width] = shape;
-    const flat = [batch, height * width, channels];
+  outputs({ batch, channels, height, width }, inputs) {
+    const x = floats(inputs, 'x').data;
+    const shape = [batch, height * width, channels];
     return [
       {
-        shape: flat,
+        shape,
         at(index) {
-          const [image, cell, channel] = unravel(index, flat) as [number, number, number];
-          return data[(image * channels + channel) * height * width + cell]!;
+          const [b, pixel, channel] = unravel(index, shape) as [number, number, number];
+          return x[ravel([b, channel, pixel], [batch, channels, height * width])]!;
         },
       },
     ];
@@ -48,33 +45,15 @@ export const flattenSpaceReference: Reference<SpaceProblem> = {
 };
 
 export const unflattenSpaceReference: Reference<SpaceProblem> = {
-  outputs({ shape }, inputs) {
-    const { data } = floats(inputs, 'x');
-    const [, channels, height, width] = shape;
+  outputs({ batch, channels, height, width }, inputs) {
+    const x = floats(inputs, 'x').data;
+    const shape = [batch, channels, height, width];
     return [
       {
         shape,
         at(index) {
-          const [image, channel, row, column] = unravel(index, shape) as [number, number, number, number];
-          return data[(image * height * width + row * width + column) * channels + channel]!;
-        },
-      },
-    ];
-  },
-};
-
-export const sliceReference: Reference<SliceProblem> = {
-  outputs({ shape, axis, start, end }, inputs) {
-    const { data } = floats(inputs, 'x');
-    const place = axis < 0 ? axis + shape.length : axis;
-    const part = shape.map((size, index) => (index === place ? end - start : size));
-    return [
-      {
-        shape: part,
-        at(index) {
-          const position = unravel(index, part);
-          position[place]! += start;
-          return data[ravel(position, shape)]!;
+          const [b, channel, row, column] = unravel(index, shape) as [number, number, number, number];
+          return x[ravel([b, row * width + column, channel], [batch, height * width, channels])]!;
         },
       },
     ];
@@ -83,19 +62,38 @@ export const sliceReference: Reference<SliceProblem> = {
 
 export const concatenateReference: Reference<ConcatenateProblem> = {
   outputs({ shapes, axis }, inputs) {
-    const place = axis < 0 ? axis + shapes[0]!.length : axis;
-    const total = shapes.reduce((sum, shape) => sum + shape[place]!, 0);
-    const joined = shapes[0]!.map((size, index) => (index === place ? total : size));
+    const along = axis < 0 ? axis + shapes[0]!.length : axis;
+    const shape = [...shapes[0]!];
+    shape[along] = shapes.reduce((sum, part) => sum + part[along]!, 0);
     return [
       {
-        shape: joined,
+        shape,
         at(index) {
-          const position = unravel(index, joined);
-          for (const [part, shape] of shapes.entries()) {
-            if (position[place]! < shape[place]!) return floats(inputs, `part${part}`).data[ravel(position, shape)]!;
-            position[place]! -= shape[place]!;
+          const position = unravel(index, shape);
+          let part = 0;
+          while (position[along]! >= shapes[part]![along]!) {
+            position[along]! -= shapes[part]![along]!;
+            part += 1;
           }
-          throw new Error('beyond the last part');
+          return floats(inputs, `part${part}`).data[ravel(position, shapes[part]!)]!;
+        },
+      },
+    ];
+  },
+};
+
+export const sliceReference: Reference<SliceProblem> = {
+  outputs({ shape, axis, start, end }, inputs) {
+    const x = floats(inputs, 'x').data;
+    const along = axis < 0 ? axis + shape.length : axis;
+    const sliced = shape.map((size, place) => (place === along ? end - start : size));
+    return [
+      {
+        shape: sliced,
+        at(index) {
+          const position = unravel(index, sliced);
+          position[along]! += start;
+          return x[ravel(position, shape)]!;
         },
       },
     ];
@@ -103,16 +101,16 @@ export const concatenateReference: Reference<ConcatenateProblem> = {
 };
 
 export const broadcastToReference: Reference<BroadcastToProblem> = {
-  outputs({ from, shape }, inputs) {
-    const { data } = floats(inputs, 'x');
+  outputs({ from, to }, inputs) {
+    const x = floats(inputs, 'x').data;
     return [
       {
-        shape,
+        shape: to,
         at(index) {
-          const position = unravel(index, shape).slice(shape.length - from.length);
-          return data[
+          const position = unravel(index, to).slice(to.length - from.length);
+          return x[
             ravel(
-              position.map((at, axis) => (from[axis] === 1 ? 0 : at)),
+              position.map((place, axis) => (from[axis] === 1 ? 0 : place)),
               from,
             )
           ]!;
@@ -123,18 +121,17 @@ export const broadcastToReference: Reference<BroadcastToProblem> = {
 };
 
 export const gatherRowsReference: Reference<GatherRowsProblem> = {
-  outputs({ shape, picked }, inputs) {
-    const { data } = floats(inputs, 'x');
-    const index = integers(inputs, 'index').data;
-    const [batch, rows, width] = shape;
-    const gathered = [batch, picked, width];
+  outputs({ batch, available, chosen, width }, inputs) {
+    const x = floats(inputs, 'x').data;
+    const indices = integers(inputs, 'index').data;
+    const shape = [batch, chosen, width];
     return [
       {
-        shape: gathered,
-        at(at) {
-          if (elementCount(gathered) === 0) return 0;
-          const [image, row, column] = unravel(at, gathered) as [number, number, number];
-          return data[(image * rows + index[image * picked + row]!) * width + column]!;
+        shape,
+        at(index) {
+          const [b, row, column] = unravel(index, shape) as [number, number, number];
+          const source = Math.min(Math.max(indices[b * chosen + row]!, 0), available - 1);
+          return x[ravel([b, source, column], [batch, available, width])]!;
         },
       },
     ];
