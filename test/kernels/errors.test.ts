@@ -13,14 +13,7 @@ import { shapeErrors } from './errors/shape.ts';
 /** Functions of kernels/index.ts that launch nothing. */
 const NOT_LAUNCHERS = ['activationByName', 'Random'];
 
-const errors = Object.assign(
-  {},
-  // One line per family, so that they merge.
-  attentionErrors,
-  elementwiseErrors,
-  positionsErrors,
-  shapeErrors,
-) as ErrorCases;
+const errors: ErrorCases = { ...attentionErrors, ...elementwiseErrors, ...positionsErrors, ...shapeErrors };
 
 const refusals = suite('refusals', { device: undefined as unknown as Device });
 
