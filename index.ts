@@ -1,6 +1,74 @@
 // The package's public names.
 
+export {
+  type CocoAccumulation,
+  CocoEvaluator,
+  type CocoEvaluatorOptions,
+  type CocoSummary,
+  evaluateCoco,
+} from './models/evaluation/coco-evaluator.ts';
+export {
+  type CocoAnnotation,
+  type CocoCategory,
+  type CocoDataset,
+  type CocoImage,
+  type CocoResult,
+  checkCocoDataset,
+  checkCocoResults,
+  type ImageDetections,
+  toCocoResults,
+} from './models/evaluation/coco-format.ts';
+export type { IouType } from './models/evaluation/coco-matching.ts';
+export {
+  type CategoryQuality,
+  checkPanopticDataset,
+  type PanopticAnnotation,
+  type PanopticCategory,
+  type PanopticDataset,
+  PanopticEvaluator,
+  type PanopticPrediction,
+  type PanopticQuality,
+  type PanopticSegment,
+  type PanopticSummary,
+  panopticIds,
+  panopticImage,
+  toPanopticPrediction,
+} from './models/evaluation/panoptic-evaluator.ts';
+export {
+  type CocoRle,
+  type CocoSegmentation,
+  type Rle,
+  rleArea,
+  rleFromBox,
+  rleFromCoco,
+  rleFromMask,
+  rleFromPolygon,
+  rleFromSegmentation,
+  rleFromString,
+  rleIntersection,
+  rleIou,
+  rleToBox,
+  rleToCoco,
+  rleToMask,
+  rleToString,
+  rleUnion,
+} from './models/evaluation/rle.ts';
 export { type ReadImageOptions, readImage, readImageSync, writePng } from './models/images/files.ts';
 export { type Image, toRgb } from './models/images/image.ts';
 export { encodePng } from './models/images/png.ts';
 export { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from './models/images/resize.ts';
+export {
+  computeLoss,
+  type LossConfig,
+  type LossInputs,
+  type LossKind,
+  type LossResult,
+} from './models/losses/compute-loss.ts';
+export { type Assignment, linearSumAssignment } from './models/losses/linear-sum-assignment.ts';
+export {
+  hungarianMatcher,
+  type ImageTargets,
+  type LayerPredictions,
+  type Matching,
+  type MatchingCosts,
+} from './models/losses/matcher.ts';

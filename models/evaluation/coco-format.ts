@@ -1,0 +1,223 @@
+/**
+ * COCO's JSON formats for detection: datasets (images, annotations, categories) and results, and their checks.
+ * Boxes are [x, y, width, height] in pixels of the original image. See https://cocodataset.org/#format-data and #format-results.
+ */
+import { OptionError, ShapeError } from '../../engine/errors.ts';
+import type { HostTensor } from '../../engine/host-tensor.ts';
+import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
+
+export interface CocoImage {
+  readonly id: number;
+  readonly width: number;
+  readonly height: number;
+  readonly file_name?: string;
+}
+
+export interface CocoCategory {
+  readonly id: number;
+  readonly name: string;
+  readonly supercategory?: string;
+}
+
+export interface CocoAnnotation {
+  readonly id: number;
+  readonly image_id: number;
+  readonly category_id: number;
+  readonly bbox: readonly number[];
+  /** Area in pixels of the object (of its mask, where there is one); decides whether it counts as small, medium or large. */
+  readonly area: number;
+  /** 1 for a region that covers a crowd: detections in it are neither right nor wrong. */
+  readonly iscrowd?: number;
+  readonly segmentation?: CocoSegmentation;
+  /** x, y, visibility (0 not labelled, 1 hidden, 2 visible) of each keypoint. */
+  readonly keypoints?: readonly number[];
+  readonly num_keypoints?: number;
+}
+
+export interface CocoDataset {
+  readonly images: readonly CocoImage[];
+  readonly annotations: readonly CocoAnnotation[];
+  readonly categories: readonly CocoCategory[];
+}
+
+/** One detection as COCO result files hold it. */
+export interface CocoResult {
+  readonly image_id: number;
+  readonly category_id: number;
+  readonly score: number;
+  readonly bbox?: readonly number[];
+  readonly segmentation?: CocoSegmentation;
+  readonly keypoints?: readonly number[];
+}
+
+/** The detections of one image, as post-processing at the image's original size returns them. N detections. */
+export interface ImageDetections {
+  /** Confidence, [N]. */
+  readonly scores: ArrayLike<number> | HostTensor;
+  /** Category ids, [N]. */
+  readonly labels: ArrayLike<number> | HostTensor<Int32Array>;
+  /** Corners x0, y0, x1, y1 in pixels, [N, 4]. */
+  readonly boxes: HostTensor;
+  /** Masks of the image's size, [N, H, W] (or [N, 1, H, W]), inside where above 0.5. */
+  readonly masks?: HostTensor | HostTensor<Uint8Array>;
+  /** x, y and confidence of each keypoint, [N, K, 3]. */
+  readonly keypoints?: HostTensor;
+}
+
+/**
+ * The detections of one image in COCO's results format: boxes with their width and height, masks run-length encoded.
+ *
+ * @throws ShapeError if the tensors do not hold N entries each
+ */
+export function toCocoResults(imageId: number, detections: ImageDetections): CocoResult[] {
+  const scores = numbersOf(detections.scores);
+  const labels = numbersOf(detections.labels);
+  const count = scores.length;
+  const { boxes, masks, keypoints } = detections;
+  requireCount('labels', labels.length, count);
+  requireCount('boxes', boxes.data.length, 4 * count);
+  const [height, width] = masks === undefined ? [] : masks.shape.slice(-2);
+  if (masks !== undefined) {
+    if (height === undefined || width === undefined) {
+      throw new ShapeError(`masks: expected [N, H, W], got [${masks.shape.join(', ')}]`);
+    }
+    requireCount('masks', masks.data.length, count * height * width);
+  }
+  const perObject = keypoints === undefined || count === 0 ? 0 : keypoints.data.length / count;
+  if (perObject % 3 !== 0) {
+    throw new ShapeError(`keypoints: expected [${count}, K, 3], got ${keypoints!.data.length} numbers`);
+  }
+  // Tensors of the reference are float32 while they become widths and heights, and so are ours.
+  const difference = (a: number, b: number) => (boxes.data instanceof Float32Array ? Math.fround(a - b) : a - b);
+  return Array.from({ length: count }, (_, index) => {
+    const [left, top, right, bottom] = boxes.data.subarray(4 * index, 4 * index + 4) as unknown as number[];
+    const mask = masks?.data.subarray(index * height! * width!, (index + 1) * height! * width!);
+    return {
+      image_id: imageId,
+      category_id: labels[index]!,
+      bbox: [left!, top!, difference(right!, left!), difference(bottom!, top!)],
+      score: scores[index]!,
+      ...(mask && {
+        segmentation: rleToCoco(
+          rleFromMask(
+            mask.map(pixel => (pixel > 0.5 ? 1 : 0)),
+            height!,
+            width!,
+          ),
+        ),
+      }),
+      ...(keypoints && { keypoints: [...keypoints.data.subarray(index * perObject, (index + 1) * perObject)] }),
+    };
+  });
+}
+
+/** Checks that `value` (a parsed JSON file) is a COCO detection dataset; errors name the entry. */
+export function checkCocoDataset(value: unknown): CocoDataset {
+  const dataset = requireObject(value, 'dataset');
+  const images = requireList(dataset, 'images');
+  const annotations = requireList(dataset, 'annotations');
+  const categories = requireList(dataset, 'categories');
+  images.forEach((entry, index) => {
+    const where = `images[${index}]`;
+    const image = requireObject(entry, where);
+    for (const key of ['id', 'width', 'height']) requireInteger(image[key], `${where}.${key}`);
+  });
+  categories.forEach((entry, index) => {
+    const category = requireObject(entry, `categories[${index}]`);
+    requireInteger(category.id, `categories[${index}].id`);
+    if (typeof category.name !== 'string') {
+      throw unexpected(`categories[${index}].name`, 'a string', category.name);
+    }
+  });
+  requireUniqueIds(images, 'images');
+  requireUniqueIds(categories, 'categories');
+  annotations.forEach((entry, index) => {
+    const where = `annotations[${index}]`;
+    const annotation = requireObject(entry, where);
+    for (const key of ['id', 'image_id', 'category_id']) requireInteger(annotation[key], `${where}.${key}`);
+    requireNumbers(annotation.bbox, `${where}.bbox`, 4);
+    requireFinite(annotation.area, `${where}.area`);
+    if (annotation.iscrowd !== undefined) requireInteger(annotation.iscrowd, `${where}.iscrowd`);
+    if (annotation.keypoints !== undefined) requireNumbers(annotation.keypoints, `${where}.keypoints`);
+    if (annotation.num_keypoints !== undefined) requireInteger(annotation.num_keypoints, `${where}.num_keypoints`);
+  });
+  requireUniqueIds(annotations, 'annotations');
+  return value as CocoDataset;
+}
+
+/** Checks that `value` (a parsed JSON file) is a list of COCO results; errors name the entry. */
+export function checkCocoResults(value: unknown): readonly CocoResult[] {
+  if (!Array.isArray(value)) throw unexpected('results', 'a list', value);
+  value.forEach((entry, index) => {
+    const where = `results[${index}]`;
+    const result = requireObject(entry, where);
+    requireInteger(result.image_id, `${where}.image_id`);
+    requireInteger(result.category_id, `${where}.category_id`);
+    requireFinite(result.score, `${where}.score`);
+    if (hasBox(result)) requireNumbers(result.bbox, `${where}.bbox`, 4);
+    if (result.keypoints !== undefined) requireNumbers(result.keypoints, `${where}.keypoints`);
+  });
+  return value;
+}
+
+/** Results of masks may leave their box out, or empty. */
+export function hasBox<Result extends { readonly bbox?: unknown }>(result: Result): boolean {
+  return result.bbox !== undefined && !(Array.isArray(result.bbox) && result.bbox.length === 0);
+}
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+export function requireObject(value: unknown, where: string): JsonObject {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw unexpected(where, 'an object', value);
+  return value as JsonObject;
+}
+
+export function requireList(object: JsonObject, key: string, where = key): readonly unknown[] {
+  const value = object[key];
+  if (!Array.isArray(value)) throw unexpected(where, 'a list', value);
+  return value;
+}
+
+export function requireInteger(value: unknown, where: string): number {
+  if (!Number.isSafeInteger(value)) throw unexpected(where, 'a whole number', value);
+  return value as number;
+}
+
+export function requireFinite(value: unknown, where: string): number {
+  if (!Number.isFinite(value)) throw unexpected(where, 'a number', value);
+  return value as number;
+}
+
+export function requireUniqueIds(entries: readonly unknown[], where: string): void {
+  const seen = new Set<unknown>();
+  entries.forEach((entry, index) => {
+    const { id } = entry as { id: unknown };
+    if (seen.has(id)) throw new OptionError(`${where}[${index}].id: expected ids that occur once, got ${id} again`);
+    seen.add(id);
+  });
+}
+
+export function unexpected(where: string, expected: string, value: unknown): OptionError {
+  let got = String(value);
+  if (value === undefined) got = 'nothing';
+  else if (typeof value === 'string') got = JSON.stringify(value.slice(0, 40));
+  else if (Array.isArray(value)) got = `a list of ${value.length}`;
+  else if (typeof value === 'object' && value !== null) got = 'an object';
+  return new OptionError(`${where}: expected ${expected}, got ${got}`);
+}
+
+/** The elements of a list or tensor of one dimension. */
+export function numbersOf(values: ArrayLike<number> | { readonly data: ArrayLike<number> }): ArrayLike<number> {
+  return 'data' in values ? values.data : values;
+}
+
+function requireNumbers(value: unknown, where: string, count?: number): void {
+  if (!Array.isArray(value) || (count !== undefined && value.length !== count)) {
+    throw unexpected(where, count === undefined ? 'a list of numbers' : `a list of ${count} numbers`, value);
+  }
+  for (const [index, number] of value.entries()) requireFinite(number, `${where}[${index}]`);
+}
+
+function requireCount(name: string, got: number, expected: number): void {
+  if (got !== expected) throw new ShapeError(`${name}: expected ${expected} numbers, got ${got}`);
+}
