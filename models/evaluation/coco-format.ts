@@ -4,6 +4,7 @@
  */
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { describe } from './describe.ts';
 import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
 
 export interface CocoImage {
@@ -198,12 +199,7 @@ export function requireUniqueIds(entries: readonly unknown[], where: string): vo
 }
 
 export function unexpected(where: string, expected: string, value: unknown): OptionError {
-  let got = String(value);
-  if (value === undefined) got = 'nothing';
-  else if (typeof value === 'string') got = JSON.stringify(value.slice(0, 40));
-  else if (Array.isArray(value)) got = `a list of ${value.length}`;
-  else if (typeof value === 'object' && value !== null) got = 'an object';
-  return new OptionError(`${where}: expected ${expected}, got ${got}`);
+  return new OptionError(`${where}: expected ${expected}, got ${describe(value)}`);
 }
 
 /** The elements of a list or tensor of one dimension. */

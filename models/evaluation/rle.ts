@@ -8,6 +8,7 @@
  * H height in pixels, W width in pixels. Boxes are [x, y, width, height] in pixels; polygons are [x0, y0, x1, y1, …].
  */
 import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { describe } from './describe.ts';
 
 /** A binary mask of `height` x `width` pixels as column-major runs. `counts` sums to `height * width`. */
 export interface Rle {
@@ -445,11 +446,4 @@ function requireSome(where: string, rles: readonly Rle[]): Rle {
   const first = rles[0];
   if (first === undefined) throw new OptionError(`${where}: expected at least one mask, got none`);
   return first;
-}
-
-/** A short form of a value from a file, for messages. */
-function describe(value: unknown): string {
-  if (value === null || typeof value !== 'object')
-    return typeof value === 'string' ? JSON.stringify(value.slice(0, 40)) : String(value);
-  return Array.isArray(value) ? `a list of ${value.length}` : 'an object';
 }

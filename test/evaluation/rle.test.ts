@@ -143,7 +143,7 @@ test('malformed input is refused by name', () => {
   refuses(coco({ size: [4, 5], counts: [21] }), OptionError, /got 21 pixels/);
   refuses(coco({ size: [4, 5], counts: [25, -5] }), OptionError, /got -5/);
   refuses(coco({ size: [4, 5], counts: [MAXIMUM_MASK_PIXELS + 1] }), OptionError, /got 268435457/);
-  refuses(coco({ size: [4, 5] }), OptionError, /got undefined/);
+  refuses(coco({ size: [4, 5] }), OptionError, /got nothing/);
   refuses(coco({ size: [2 ** 16, 2 ** 16], counts: [2 ** 32] }), ShapeError, /at most/);
   refuses(() => rleFromString('d', 4, 5), OptionError, /cut off/);
   refuses(() => rleFromString('d0~', 4, 5), OptionError, /got "~" at 2/);
