@@ -11,6 +11,7 @@ import { activateKernel, addKernel, inverseSigmoidKernel, multiplyKernel } from 
 import type { Kernel } from './kernel.ts';
 import { linearKernel } from './linear/linear.ts';
 import { matmulKernel } from './matmul/matmul.ts';
+import { groupNormKernel, layerNormKernel } from './normalization/normalization.ts';
 import {
   learnedPositionsKernel,
   sinePositionsHalfPixelKernel,
@@ -26,6 +27,7 @@ import {
   sliceKernel,
   unflattenSpaceKernel,
 } from './shape/shape.ts';
+import { softmaxKernel } from './softmax/softmax.ts';
 
 export { type Activation, activationByName, activations } from './activation.ts';
 export {
@@ -47,6 +49,7 @@ export { activate, add, inverseSigmoid, multiply } from './elementwise/elementwi
 export type { Kernel, KernelInputs } from './kernel.ts';
 export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
+export { type GroupNormOptions, groupNorm, type LayerNormOptions, layerNorm } from './normalization/normalization.ts';
 export {
   learnedPositions,
   type SineQueriesOptions,
@@ -56,6 +59,7 @@ export {
 } from './positions/positions.ts';
 export { Random } from './random.ts';
 export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice, unflattenSpace } from './shape/shape.ts';
+export { softmax } from './softmax/softmax.ts';
 
 export const allKernels: readonly Kernel<unknown>[] = [
   conv2dKernel,
@@ -84,4 +88,9 @@ export const allKernels: readonly Kernel<unknown>[] = [
   sinePositionsHalfPixelKernel,
   learnedPositionsKernel,
   sineQueriesKernel,
+  // normalization
+  layerNormKernel,
+  groupNormKernel,
+  // softmax
+  softmaxKernel,
 ];

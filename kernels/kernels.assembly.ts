@@ -6,3 +6,5 @@ export * from './linear/linear.assembly';
 export * from './matmul/matmul.assembly';
 export * from './shape/shape.assembly';
 export * from './positions/positions.assembly';
+export * from './normalization/normalization.assembly';
+export * from './softmax/softmax.assembly';

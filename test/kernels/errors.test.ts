@@ -7,13 +7,20 @@ import * as kernels from '../../kernels/index.ts';
 import { attentionErrors } from './errors/attention.ts';
 import { elementwiseErrors } from './errors/elementwise.ts';
 import type { ErrorCases } from './errors/error-case.ts';
+import { normalizationErrors } from './errors/normalization.ts';
 import { positionsErrors } from './errors/positions.ts';
 import { shapeErrors } from './errors/shape.ts';
 
 /** Functions of kernels/index.ts that launch nothing. */
 const NOT_LAUNCHERS = ['activationByName', 'Random'];
 
-const errors: ErrorCases = { ...attentionErrors, ...elementwiseErrors, ...positionsErrors, ...shapeErrors };
+const errors: ErrorCases = {
+  ...attentionErrors,
+  ...elementwiseErrors,
+  ...positionsErrors,
+  ...shapeErrors,
+  ...normalizationErrors,
+};
 
 const refusals = suite('refusals', { device: undefined as unknown as Device });
 

@@ -9,6 +9,7 @@ import { conv2dReference } from './conv2d.ts';
 import { activateReference, addReference, inverseSigmoidReference, multiplyReference } from './elementwise.ts';
 import { linearReference } from './linear.ts';
 import { matmulReference } from './matmul.ts';
+import { groupNormReference, layerNormReference } from './normalization.ts';
 import {
   learnedPositionsReference,
   sinePositionsHalfPixelReference,
@@ -24,6 +25,7 @@ import {
   sliceReference,
   unflattenSpaceReference,
 } from './shape.ts';
+import { softmaxReference } from './softmax.ts';
 
 /** The float64 reference of every kernel, by the kernel's name. */
 export const references: Readonly<Record<string, Reference<unknown>>> = {
@@ -53,4 +55,9 @@ export const references: Readonly<Record<string, Reference<unknown>>> = {
   sinePositionsHalfPixel: sinePositionsHalfPixelReference,
   learnedPositions: learnedPositionsReference,
   sineQueries: sineQueriesReference,
+  // normalization
+  layerNorm: layerNormReference,
+  groupNorm: groupNormReference,
+  // softmax
+  softmax: softmaxReference,
 };

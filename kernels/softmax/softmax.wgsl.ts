@@ -1,0 +1,40 @@
+import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
+import { mathWgsl } from '../math.wgsl.ts';
+import { rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
+
+export function planSoftmax(traits: AdapterTraits, rows: number, length: number): WgslProgram {
+  const form = rowForm(traits, length);
+  const width = length % 4 === 0 ? 4 : 1;
+  const { type, functions } = rowElement(width);
+  const exponential = width === 4 ? 'vec4f(expOf(v.x), expOf(v.y), expOf(v.z), expOf(v.w))' : 'expOf(v)';
+  return {
+    code: /* wgsl */ `
+struct Sizes { rows: u32, length: u32 }
+@group(0) @binding(0) var<storage, read> x: array<${type}>;
+@group(0) @binding(1) var<storage, read_write> out: array<${type}>;
+@group(0) @binding(2) var<uniform> sizes: Sizes;
+${mathWgsl('expOf')}
+fn exponentialOf(v: ${type}) -> ${type} { return ${exponential}; }
+${functions}
+${rowMain(
+  form,
+  'sizes.rows',
+  { sumOf: 'a + b', maximumOf: 'max(a, b)' },
+  /* wgsl */ `  let length = sizes.length;
+  let start = row * length;
+  var largest = x[start];
+  for (var i = lane; i < length; i += LANES) { largest = max(largest, x[start + i]); }
+  let maximum = maximumOf(maximumAcross(largest), lane);
+  var exponentials = ${type}();
+  for (var i = lane; i < length; i += LANES) {
+    let exponential = exponentialOf(x[start + i] - maximum);
+    exponentials += exponential;
+    out[start + i] = exponential;
+  }
+  let sum = sumOf(sumAcross(exponentials), lane);
+  for (var i = lane; i < length; i += LANES) { out[start + i] /= sum; }`,
+)}`,
+    workgroups: rowWorkgroups(form, rows),
+    scalars: [rows, length / width],
+  };
+}
