@@ -212,7 +212,8 @@ export class CpuDevice extends Device {
       this.#allocator.release(this.#scratch.address, this.#lastBatch);
       this.accountFor(-this.#scratch.bytesPerWorker * this.threads);
     }
-    const address = this.#allocator.allocate(bytesPerWorker * this.threads);
+    // Earlier launches of this batch may still use memory that is free for later ones.
+    const address = this.#allocator.allocateIdle(bytesPerWorker * this.threads, this.#completedBatch);
     this.accountFor(bytesPerWorker * this.threads);
     this.#scratch = { address, bytesPerWorker };
     return this.#scratch;
