@@ -72,3 +72,55 @@ export {
   type Matching,
   type MatchingCosts,
 } from './models/losses/matcher.ts';
+export type {
+  CocoAnnotation,
+  CocoDetectionAnnotation,
+  CocoObject,
+  CocoPanopticAnnotation,
+  ImageLabels,
+} from './models/processing/annotations.ts';
+export type {
+  DetectionOutputs,
+  Detections,
+  ObjectDetectionOptions,
+  TopKDetectionOptions,
+} from './models/processing/detection.ts';
+export {
+  ImageProcessor,
+  type PreprocessedImages,
+  type PreprocessOptions,
+  type ProcessorOptions,
+} from './models/processing/image-processor.ts';
+export type {
+  DetectionsWithMasks,
+  LegacyPanoptic,
+  LegacyPanopticOptions,
+  LegacyPanopticSegment,
+  LegacySegmentation,
+  LegacySegmentationOptions,
+} from './models/processing/legacy.ts';
+export type { ImageSize } from './models/processing/options.ts';
+export {
+  ConditionalDetrFeatureExtractor,
+  ConditionalDetrImageProcessor,
+  DeformableDetrFeatureExtractor,
+  DeformableDetrImageProcessor,
+  DetrFeatureExtractor,
+  DetrImageProcessor,
+} from './models/processing/processors.ts';
+export type {
+  EncodedSegmentation,
+  InstanceSegmentationOptions,
+  PanopticSegmentationOptions,
+  Segment,
+  Segmentation,
+  SegmentationOutputs,
+} from './models/processing/segmentation.ts';
+export type { ScoredSemanticSegmentation, SemanticSegmentationOptions } from './models/processing/semantic.ts';
+export type {
+  AnnotationFormat,
+  ProcessorConfig,
+  ProcessorSettings,
+  SettingsInput,
+  Size,
+} from './models/processing/settings.ts';

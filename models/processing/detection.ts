@@ -1,0 +1,178 @@
+// Boxes from a detection model's outputs (HF `post_process_object_detection`).
+//
+// B batch, Q queries, C columns of class logits, N detections kept
+import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkNumber, checkOptionNames, checkSizes, type ImageSize } from './options.ts';
+
+/** What `postProcess…` methods need of a model's outputs; further outputs are ignored. */
+export interface DetectionOutputs {
+  /** [B, Q, C] */
+  readonly logits: HostTensor;
+  /** [B, Q, 4]: centre x, centre y, width, height in 0 … 1. */
+  readonly pred_boxes: HostTensor;
+}
+
+/** The objects found in one image. */
+export interface Detections {
+  /** [N] in 0 … 1. */
+  readonly scores: HostTensor;
+  /** [N] category ids. */
+  readonly labels: HostTensor<Int32Array>;
+  /** [N, 4]: corners x0, y0, x1, y1, in pixels of the target size, or in 0 … 1 without one. Not clipped. */
+  readonly boxes: HostTensor;
+}
+
+export interface ObjectDetectionOptions {
+  /** Detections with a higher score are kept. Default 0.5. */
+  readonly threshold?: number;
+  /** Original size of each image; boxes are scaled to it. */
+  readonly targetSizes?: readonly ImageSize[];
+}
+
+export interface TopKDetectionOptions extends ObjectDetectionOptions {
+  /** How many pairs of query and class are considered, best first. Default 100. */
+  readonly topK?: number;
+}
+
+/** A query that is taken for a class. */
+interface Candidate {
+  readonly query: number;
+  readonly label: number;
+  readonly score: number;
+}
+
+/**
+ * DETR: every query stands for its most probable class (softmax, "no object" left out); those above the threshold are
+ * kept in the order of the queries.
+ */
+export function detectBySoftmax(
+  outputs: DetectionOutputs,
+  options: ObjectDetectionOptions,
+  where: string,
+): Detections[] {
+  checkOptionNames(options, ['threshold', 'targetSizes'], where);
+  return detect(outputs, options, where, (logits, queries, columns) => {
+    const probabilities = new Float32Array(columns);
+    return Array.from({ length: queries }, (_, query) => {
+      softmax(logits.subarray(query * columns, (query + 1) * columns), probabilities);
+      const label = indexOfLargest(probabilities.subarray(0, columns - 1));
+      return { query, label, score: probabilities[label]! };
+    });
+  });
+}
+
+/**
+ * Conditional and Deformable DETR: of all pairs of query and class the `topK` most probable (sigmoid), best first; those
+ * above the threshold are kept. A query may stand for several classes. Equal scores keep the order of queries, then classes.
+ */
+export function detectTopK(outputs: DetectionOutputs, options: TopKDetectionOptions, where: string): Detections[] {
+  checkOptionNames(options, ['threshold', 'targetSizes', 'topK'], where);
+  const { topK = 100 } = options;
+  if (!Number.isInteger(topK) || topK < 1)
+    throw new OptionError(`${where}: expected topK to be a positive whole number, got ${topK}`);
+  return detect(outputs, options, where, (logits, _, columns) => {
+    const scores = logits.map(sigmoid);
+    const order = Uint32Array.from(scores, (_, index) => index).sort((a, b) => scores[b]! - scores[a]! || a - b);
+    return Array.from(order.subarray(0, topK), index => ({
+      query: Math.floor(index / columns),
+      label: index % columns,
+      score: scores[index]!,
+    }));
+  });
+}
+
+function detect(
+  outputs: DetectionOutputs,
+  { threshold = 0.5, targetSizes }: ObjectDetectionOptions,
+  where: string,
+  candidatesOf: (logits: Float32Array, queries: number, columns: number) => Candidate[],
+): Detections[] {
+  const { batch, queries, columns } = checkDetectionOutputs(outputs, where);
+  checkNumber(threshold, 'threshold', where);
+  if (targetSizes !== undefined) checkSizes(targetSizes, batch, 'targetSizes', where);
+  const { logits, pred_boxes: boxes } = outputs;
+  return Array.from({ length: batch }, (_, image) => {
+    const imageLogits = logits.data.subarray(image * queries * columns, (image + 1) * queries * columns);
+    const imageBoxes = boxes.data.subarray(image * queries * 4, (image + 1) * queries * 4);
+    // Compared in float32, as PyTorch does: a score equal to the rounded threshold is dropped.
+    const kept = candidatesOf(imageLogits, queries, columns).filter(({ score }) => score > Math.fround(threshold));
+    const [height, width] = targetSizes?.[image] ?? [1, 1];
+    return {
+      scores: { shape: [kept.length], data: Float32Array.from(kept, ({ score }) => score) },
+      labels: { shape: [kept.length], data: Int32Array.from(kept, ({ label }) => label) },
+      boxes: { shape: [kept.length, 4], data: cornerBoxes(imageBoxes, kept, height, width) },
+    };
+  });
+}
+
+/** Centre and size → corners, scaled, with float32's rounding at every step. */
+function cornerBoxes(boxes: Float32Array, kept: readonly Candidate[], height: number, width: number): Float32Array {
+  const corners = new Float32Array(kept.length * 4);
+  for (const [index, { query }] of kept.entries()) {
+    const [x, y, boxWidth, boxHeight] = boxes.subarray(query * 4, query * 4 + 4) as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    corners[index * 4] = Math.fround(x - 0.5 * boxWidth) * width;
+    corners[index * 4 + 1] = Math.fround(y - 0.5 * boxHeight) * height;
+    corners[index * 4 + 2] = Math.fround(x + 0.5 * boxWidth) * width;
+    corners[index * 4 + 3] = Math.fround(y + 0.5 * boxHeight) * height;
+  }
+  return corners;
+}
+
+/** Checks that the outputs fit together; returns B, Q and C. */
+export function checkDetectionOutputs(
+  { logits, pred_boxes: boxes }: DetectionOutputs,
+  where: string,
+): { batch: number; queries: number; columns: number } {
+  const [batch, queries, columns] = checkLogits(logits, where);
+  if (
+    boxes === undefined ||
+    boxes.shape.join() !== [batch, queries, 4].join() ||
+    boxes.data.length !== batch * queries * 4
+  ) {
+    throw new ShapeError(
+      `${where}: expected pred_boxes [${batch}, ${queries}, 4], got ${boxes === undefined ? 'none' : formatShape(boxes.shape)}`,
+    );
+  }
+  return { batch, queries, columns };
+}
+
+export function checkLogits(logits: HostTensor, where: string): [batch: number, queries: number, columns: number] {
+  const [batch, queries, columns] = logits?.shape ?? [];
+  if (
+    logits?.shape.length !== 3 ||
+    batch === undefined ||
+    queries === undefined ||
+    columns === undefined ||
+    columns < 2 ||
+    logits.data.length !== batch * queries * columns
+  ) {
+    throw new ShapeError(
+      `${where}: expected logits [B, Q, C] with at least 2 columns, got ${logits === undefined ? 'none' : formatShape(logits.shape)}`,
+    );
+  }
+  return [batch, queries, columns];
+}
+
+/** Softmax of one row, rounded to float32. */
+export function softmax(logits: Float32Array, probabilities: Float32Array): void {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (const logit of logits) if (logit > largest) largest = logit;
+  let sum = 0;
+  for (let index = 0; index < logits.length; index++) sum += Math.exp(logits[index]! - largest);
+  for (let index = 0; index < logits.length; index++) probabilities[index] = Math.exp(logits[index]! - largest) / sum;
+}
+
+/** The first of the largest values. */
+export function indexOfLargest(values: Float32Array): number {
+  let best = 0;
+  for (let index = 1; index < values.length; index++) if (values[index]! > values[best]!) best = index;
+  return best;
+}
+
+export const sigmoid = (logit: number): number => 1 / (1 + Math.exp(-logit));

@@ -1,0 +1,236 @@
+// The image processors of the three models. They prepare pictures alike and differ in how they read the outputs.
+//
+// B batch, Q queries, C columns of class logits, h x w masks, H x W target size
+import type { HostTensor } from '../../engine/host-tensor.ts';
+import {
+  type DetectionOutputs,
+  type Detections,
+  detectBySoftmax,
+  detectTopK,
+  type ObjectDetectionOptions,
+  type TopKDetectionOptions,
+} from './detection.ts';
+import { ImageProcessor } from './image-processor.ts';
+import {
+  checkEnoughPairs,
+  type DetectionsWithMasks,
+  type LegacyPanoptic,
+  type LegacyPanopticOptions,
+  type LegacySegmentation,
+  type LegacySegmentationOptions,
+  legacyInstances,
+  legacyPanoptic,
+  legacySegmentation,
+} from './legacy.ts';
+import type { ImageSize } from './options.ts';
+import {
+  type EncodedSegmentation,
+  type InstanceSegmentationOptions,
+  type PanopticSegmentationOptions,
+  runLengths,
+  type Segmentation,
+  type SegmentationOutputs,
+  segmentInstances,
+  segmentPanoptic,
+} from './segmentation.ts';
+import {
+  type ScoredSemanticSegmentation,
+  type SemanticSegmentationOptions,
+  segmentSemantic,
+  segmentSemanticWithScores,
+} from './semantic.ts';
+
+/** A processor of models that have a segmentation head. */
+abstract class SegmentationImageProcessor extends ImageProcessor {
+  /** How many of the last columns of the logits are not classes in semantic segmentation. */
+  protected abstract noObjectColumns(): number;
+
+  /**
+   * The class of every pixel.
+   *
+   * @param outputs logits [B, Q, C] and pred_masks [B, Q, h, w]
+   * @returns one map [H, W] of class ids for each image, at its target size or else at [h, w]; with
+   *   `returnSegmentationScores` objects that hold the classes' scores [K, H, W] as well
+   * @throws ShapeError, OptionError
+   */
+  postProcessSemanticSegmentation(
+    outputs: SegmentationOutputs,
+    options: SemanticSegmentationOptions & { readonly returnSegmentationScores: true },
+  ): ScoredSemanticSegmentation[];
+  postProcessSemanticSegmentation(
+    outputs: SegmentationOutputs,
+    options?: SemanticSegmentationOptions & { readonly returnSegmentationScores?: false },
+  ): HostTensor<Int32Array>[];
+  postProcessSemanticSegmentation(
+    outputs: SegmentationOutputs,
+    options: SemanticSegmentationOptions = {},
+  ): HostTensor<Int32Array>[] | ScoredSemanticSegmentation[] {
+    const run = options.returnSegmentationScores ? segmentSemanticWithScores : segmentSemantic;
+    return run(outputs, options, this.noObjectColumns(), 'postProcessSemanticSegmentation');
+  }
+
+  /**
+   * A segment for every query that is confident enough and keeps enough of its mask; each pixel belongs to the best.
+   *
+   * @param outputs logits [B, Q, C] and pred_masks [B, Q, h, w]
+   * @returns for each image a map [H, W] of segment ids (0: none) at its target size, or else at [h, w], and what the
+   *   segments are; with `returnCocoAnnotation` run lengths instead of the map
+   * @throws ShapeError, OptionError
+   */
+  postProcessInstanceSegmentation(
+    outputs: SegmentationOutputs,
+    options: InstanceSegmentationOptions & { readonly returnCocoAnnotation: true },
+  ): EncodedSegmentation[];
+  postProcessInstanceSegmentation(
+    outputs: SegmentationOutputs,
+    options?: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: false },
+  ): Segmentation[];
+  postProcessInstanceSegmentation(
+    outputs: SegmentationOutputs,
+    options: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean } = {},
+  ): Segmentation[] | EncodedSegmentation[] {
+    const results = segmentInstances(outputs, options, 'postProcessInstanceSegmentation');
+    if (!options.returnCocoAnnotation) return results;
+    return results.map(({ segmentation, segmentsInfo }) => {
+      // The map of an image in which nothing was found stays a map, as in HuggingFace.
+      const nothingFound = segmentation.data[0] === -1;
+      return { segmentation: nothingFound ? segmentation : runLengths(segmentation), segmentsInfo };
+    });
+  }
+
+  /**
+   * Like instance segmentation, with one segment for all queries of a label in `labelIdsToFuse` ("stuff").
+   *
+   * Ids are HuggingFace's: every fused query has an entry of its own in `segmentsInfo` with the id of the first, and
+   * counting goes on from there, so that an id may be given twice.
+   *
+   * @param outputs logits [B, Q, C] and pred_masks [B, Q, h, w]
+   * @returns for each image a map [H, W] of segment ids (0: none) at its target size, or else at [h, w], and what the
+   *   segments are
+   * @throws ShapeError, OptionError
+   */
+  postProcessPanopticSegmentation(
+    outputs: SegmentationOutputs,
+    options: PanopticSegmentationOptions = {},
+  ): Segmentation[] {
+    return segmentPanoptic(outputs, options, 'postProcessPanopticSegmentation');
+  }
+}
+
+/** DETR's pictures in and objects out (HF `DetrImageProcessor`). The last column of the logits is "no object". */
+export class DetrImageProcessor extends SegmentationImageProcessor {
+  protected override noObjectColumns(): number {
+    return 1;
+  }
+
+  /**
+   * The objects of each image: queries whose best class has a softmax score above the threshold, in the queries' order.
+   *
+   * @param outputs logits [B, Q, C] and pred_boxes [B, Q, 4]
+   * @returns for each image scores [N], labels [N] and boxes [N, 4] (corners; pixels if there are target sizes)
+   * @throws ShapeError, OptionError
+   */
+  postProcessObjectDetection(outputs: DetectionOutputs, options: ObjectDetectionOptions = {}): Detections[] {
+    return detectBySoftmax(outputs, options, 'postProcessObjectDetection');
+  }
+
+  /** @deprecated transformers 4. Use `postProcessObjectDetection` with threshold 0. All queries, boxes in pixels. */
+  postProcess(outputs: DetectionOutputs, targetSizes: readonly ImageSize[]): Detections[] {
+    return detectBySoftmax(outputs, { threshold: Number.NEGATIVE_INFINITY, targetSizes }, 'postProcess');
+  }
+
+  /** @deprecated transformers 4. Use `postProcessSemanticSegmentation`. A mask for each confident query; they may overlap. */
+  postProcessSegmentation(
+    outputs: SegmentationOutputs,
+    targetSizes: readonly ImageSize[],
+    options: LegacySegmentationOptions = {},
+  ): LegacySegmentation[] {
+    return legacySegmentation(outputs, targetSizes, options, 'postProcessSegmentation');
+  }
+
+  /**
+   * @deprecated transformers 4. Use `postProcessInstanceSegmentation`. Adds masks to the results of `postProcess`:
+   * resized to the batch's largest picture, cut to the picture's own size, then resized to its original size.
+   */
+  postProcessInstance<Result extends Detections>(
+    results: readonly Result[],
+    outputs: SegmentationOutputs,
+    origTargetSizes: readonly ImageSize[],
+    maxTargetSizes: readonly ImageSize[],
+    threshold = 0.5,
+  ): DetectionsWithMasks<Result>[] {
+    return legacyInstances(results, outputs, origTargetSizes, maxTargetSizes, threshold, 'postProcessInstance');
+  }
+
+  /**
+   * @deprecated transformers 4. Use `postProcessPanopticSegmentation`. A PNG of segment ids from 0 and a list of
+   * segments, as DETR's own evaluation has them.
+   */
+  postProcessPanoptic(
+    outputs: SegmentationOutputs,
+    processedSizes: readonly ImageSize[],
+    options: LegacyPanopticOptions = {},
+  ): LegacyPanoptic[] {
+    return legacyPanoptic(outputs, processedSizes, options, 'postProcessPanoptic');
+  }
+}
+
+/**
+ * Conditional DETR's pictures in and objects out (HF `ConditionalDetrImageProcessor`). All columns of the logits are
+ * classes; in instance and panoptic segmentation the last one is nevertheless taken for "no object" and softmax is used,
+ * as HuggingFace does.
+ */
+export class ConditionalDetrImageProcessor extends SegmentationImageProcessor {
+  protected override noObjectColumns(): number {
+    return this.behaviour === 'v4' ? 1 : 0;
+  }
+
+  /**
+   * The objects of each image: the `topK` best pairs of query and class (sigmoid), best first, above the threshold.
+   *
+   * @param outputs logits [B, Q, C] and pred_boxes [B, Q, 4]
+   * @returns for each image scores [N], labels [N] and boxes [N, 4] (corners; pixels if there are target sizes)
+   * @throws ShapeError, OptionError
+   */
+  postProcessObjectDetection(outputs: DetectionOutputs, options: TopKDetectionOptions = {}): Detections[] {
+    return detectTopK(outputs, options, 'postProcessObjectDetection');
+  }
+
+  /** @deprecated transformers 4. Use `postProcessObjectDetection` with threshold 0 and topK 300. Boxes in pixels. */
+  postProcess(outputs: DetectionOutputs, targetSizes: readonly ImageSize[]): Detections[] {
+    return legacyTopK(outputs, targetSizes, 300);
+  }
+}
+
+/** Deformable DETR's pictures in and objects out (HF `DeformableDetrImageProcessor`). */
+export class DeformableDetrImageProcessor extends ImageProcessor {
+  /**
+   * The objects of each image: the `topK` best pairs of query and class (sigmoid), best first, above the threshold.
+   *
+   * @param outputs logits [B, Q, C] and pred_boxes [B, Q, 4]
+   * @returns for each image scores [N], labels [N] and boxes [N, 4] (corners; pixels if there are target sizes)
+   * @throws ShapeError, OptionError
+   */
+  postProcessObjectDetection(outputs: DetectionOutputs, options: TopKDetectionOptions = {}): Detections[] {
+    return detectTopK(outputs, options, 'postProcessObjectDetection');
+  }
+
+  /** @deprecated transformers 4. Use `postProcessObjectDetection` with threshold 0. The 100 best, boxes in pixels. */
+  postProcess(outputs: DetectionOutputs, targetSizes: readonly ImageSize[]): Detections[] {
+    return legacyTopK(outputs, targetSizes, 100);
+  }
+}
+
+function legacyTopK(outputs: DetectionOutputs, targetSizes: readonly ImageSize[], topK: number): Detections[] {
+  checkEnoughPairs(outputs.logits, topK, 'postProcess');
+  return detectTopK(outputs, { threshold: Number.NEGATIVE_INFINITY, targetSizes, topK }, 'postProcess');
+}
+
+/** @deprecated The name before transformers 4.26. Use `DetrImageProcessor`. */
+export class DetrFeatureExtractor extends DetrImageProcessor {}
+
+/** @deprecated The name before transformers 4.26. Use `ConditionalDetrImageProcessor`. */
+export class ConditionalDetrFeatureExtractor extends ConditionalDetrImageProcessor {}
+
+/** @deprecated The name before transformers 4.26. Use `DeformableDetrImageProcessor`. */
+export class DeformableDetrFeatureExtractor extends DeformableDetrImageProcessor {}

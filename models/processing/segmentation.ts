@@ -1,0 +1,202 @@
+// Instances and panoptic segments from a segmentation model's outputs (HF `post_process_instance_segmentation`,
+// `post_process_panoptic_segmentation`).
+//
+// B batch, Q queries, C columns of class logits, h x w masks, H x W result
+import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkLogits, indexOfLargest, softmax } from './detection.ts';
+import { assignMasks } from './mask-assignment.ts';
+import { checkNumber, checkOptionNames, checkSizes, type ImageSize } from './options.ts';
+
+/** What the segmentation methods need of a model's outputs; further outputs are ignored. */
+export interface SegmentationOutputs {
+  /** [B, Q, C] */
+  readonly logits: HostTensor;
+  /** [B, Q, h, w] */
+  readonly pred_masks: HostTensor;
+}
+
+export interface Segment {
+  /** The value of its pixels in the segmentation map. Fused segments share one. */
+  readonly id: number;
+  readonly labelId: number;
+  /** Whether the label is one of those that are fused. */
+  readonly wasFused: boolean;
+  /** Score of the query in 0 … 1, rounded to 6 decimals. */
+  readonly score: number;
+}
+
+/** The segments of one image. */
+export interface Segmentation {
+  /** [H, W]: segment ids, 0 where no segment is; -1 everywhere if no query passed the threshold. */
+  readonly segmentation: HostTensor<Int32Array>;
+  readonly segmentsInfo: Segment[];
+}
+
+/** The same with run lengths instead of a map. */
+export interface EncodedSegmentation {
+  /**
+   * For every value of the map, 0 included, ascending: start (from 1) and length of each run along the rows. A map of -1
+   * alone (no query passed the threshold) stays a map, as in HuggingFace.
+   */
+  readonly segmentation: number[][] | HostTensor<Int32Array>;
+  readonly segmentsInfo: Segment[];
+}
+
+export interface InstanceSegmentationOptions {
+  /** Queries with a higher score are kept. Default 0.5. */
+  readonly threshold?: number;
+  /** Score times probability from which on a pixel belongs to a query's mask. Default 0.5. */
+  readonly maskThreshold?: number;
+  /** A segment is dropped unless it won more than this part of its mask's pixels. Default 0.8. */
+  readonly overlapMaskAreaThreshold?: number;
+  /** Original size of each image; maps are resized to it. */
+  readonly targetSizes?: readonly ImageSize[];
+}
+
+export interface PanopticSegmentationOptions extends InstanceSegmentationOptions {
+  /** Labels of which an image has one segment at most ("stuff"). Default none. */
+  readonly labelIdsToFuse?: Iterable<number>;
+}
+
+const instanceOptionNames = ['threshold', 'maskThreshold', 'overlapMaskAreaThreshold', 'targetSizes'];
+
+/** Every kept query a segment of its own. */
+export function segmentInstances(
+  outputs: SegmentationOutputs,
+  options: InstanceSegmentationOptions,
+  where: string,
+): Segmentation[] {
+  checkOptionNames(options, [...instanceOptionNames, 'returnCocoAnnotation'], where);
+  return segment(outputs, options, new Set(), where);
+}
+
+/** Instances, with the segments of some labels fused. */
+export function segmentPanoptic(
+  outputs: SegmentationOutputs,
+  options: PanopticSegmentationOptions,
+  where: string,
+): Segmentation[] {
+  checkOptionNames(options, [...instanceOptionNames, 'labelIdsToFuse'], where);
+  const fused = new Set(options.labelIdsToFuse ?? []);
+  for (const label of fused) {
+    if (!Number.isInteger(label))
+      throw new OptionError(`${where}: expected labelIdsToFuse of whole numbers, got ${JSON.stringify(label)}`);
+  }
+  return segment(outputs, options, fused, where);
+}
+
+function segment(
+  outputs: SegmentationOutputs,
+  options: InstanceSegmentationOptions,
+  fusedLabels: ReadonlySet<number>,
+  where: string,
+): Segmentation[] {
+  const { threshold = 0.5, maskThreshold = 0.5, overlapMaskAreaThreshold = 0.8, targetSizes } = options;
+  for (const [name, value] of Object.entries({ threshold, maskThreshold, overlapMaskAreaThreshold }))
+    checkNumber(value, name, where);
+  const { batch, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
+  if (targetSizes !== undefined) checkSizes(targetSizes, batch, 'targetSizes', where);
+
+  return Array.from({ length: batch }, (_, image) => {
+    const [height, width] = targetSizes?.[image] ?? [maskHeight, maskWidth];
+    const shape = [height, width];
+    const kept = confidentQueries(outputs, image, threshold);
+    if (kept.length === 0)
+      return { segmentation: { shape, data: new Int32Array(height * width).fill(-1) }, segmentsInfo: [] };
+    const { winner, won, claimed } = assignMasks(kept, maskHeight, maskWidth, height, width, maskThreshold);
+
+    const segmentsInfo: Segment[] = [];
+    const idOf = new Int32Array(kept.length);
+    const fusedIds = new Map<number, number>();
+    let id = 0;
+    for (const [index, { label, score }] of kept.entries()) {
+      const area = won[index]!;
+      // The division is float32's in the reference.
+      const exists = area > 0 && claimed[index]! > 0 && Math.fround(area / claimed[index]!) > overlapMaskAreaThreshold;
+      if (!exists) continue;
+      // After a fused segment counting goes on from its id, as in HuggingFace, even if the next id is taken.
+      id = fusedIds.get(label) ?? id + 1;
+      idOf[index] = id;
+      const wasFused = fusedLabels.has(label);
+      segmentsInfo.push({ id, labelId: label, wasFused, score: roundTo6Decimals(score) });
+      if (wasFused) fusedIds.set(label, id);
+    }
+    return { segmentation: { shape, data: winner.map(index => idOf[index]!) }, segmentsInfo };
+  });
+}
+
+/** A query whose class is an object, with its mask. */
+export interface ConfidentQuery {
+  readonly query: number;
+  readonly label: number;
+  readonly score: number;
+  /** [h, w] */
+  readonly logits: Float32Array;
+}
+
+/** The queries of an image whose most probable class (softmax) is not the last one and has a score above the threshold. */
+export function confidentQueries(
+  { logits, pred_masks: masks }: SegmentationOutputs,
+  image: number,
+  threshold: number,
+): ConfidentQuery[] {
+  const [, queries, columns] = logits.shape as [number, number, number];
+  const pixels = masks.shape[2]! * masks.shape[3]!;
+  const probabilities = new Float32Array(columns);
+  const kept: ConfidentQuery[] = [];
+  for (let query = 0; query < queries; query++) {
+    const row = image * queries + query;
+    softmax(logits.data.subarray(row * columns, (row + 1) * columns), probabilities);
+    const label = indexOfLargest(probabilities);
+    const score = probabilities[label]!;
+    if (label === columns - 1 || !(score > Math.fround(threshold))) continue;
+    kept.push({ query, label, score, logits: masks.data.subarray(row * pixels, (row + 1) * pixels) });
+  }
+  return kept;
+}
+
+/** Checks that the outputs fit together. */
+export function checkSegmentationOutputs(
+  { logits, pred_masks: masks }: SegmentationOutputs,
+  where: string,
+): { batch: number; queries: number; columns: number; maskHeight: number; maskWidth: number } {
+  const [batch, queries, columns] = checkLogits(logits, where);
+  const [maskBatch, maskQueries, maskHeight = 0, maskWidth = 0] = masks?.shape ?? [];
+  const pixels = maskHeight * maskWidth;
+  if (
+    masks?.shape.length !== 4 ||
+    maskBatch !== batch ||
+    maskQueries !== queries ||
+    pixels === 0 ||
+    masks.data.length !== batch * queries * pixels
+  ) {
+    throw new ShapeError(
+      `${where}: expected pred_masks [${batch}, ${queries}, h, w], got ${masks === undefined ? 'none' : formatShape(masks.shape)}`,
+    );
+  }
+  return { batch, queries, columns, maskHeight, maskWidth };
+}
+
+/** Python's `round(value, 6)` of a float32: exact ties, which are odd multiples of 1/128, go to the even neighbour. */
+function roundTo6Decimals(value: number): number {
+  const isTie = (value * 128) % 2 === 1;
+  if (!isTie) return Number(value.toFixed(6));
+  const below = Math.floor(value * 1e6);
+  return (below % 2 === 0 ? below : below + 1) / 1e6;
+}
+
+/** HuggingFace's run lengths of a segmentation map (see `EncodedSegmentation`). */
+export function runLengths({ data }: HostTensor<Int32Array>): number[][] {
+  const runs = new Map<number, number[]>();
+  for (let start = 0; start < data.length; ) {
+    const value = data[start]!;
+    let end = start + 1;
+    while (end < data.length && data[end] === value) end++;
+    const ofValue = runs.get(value) ?? [];
+    ofValue.push(start + 1, end - start);
+    runs.set(value, ofValue);
+    start = end;
+  }
+  return [...runs].sort(([a], [b]) => a - b).map(([, ofValue]) => ofValue);
+}

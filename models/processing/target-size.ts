@@ -1,0 +1,56 @@
+// H height, W width
+import { ShapeError } from '../../engine/errors.ts';
+import type { Size } from './settings.ts';
+
+/** transformers 5 (since about 4.4x), or 4.34 with its other rounding. */
+export type Behaviour = 'v5' | 'v4';
+
+/**
+ * The size [H', W'] that a picture of `height` x `width` is resized to (HF `get_size_with_aspect_ratio`,
+ * `get_image_size_for_max_height_width`), in float64 like Python's.
+ *
+ * @throws ShapeError if a side would vanish
+ */
+export function targetSize(
+  height: number,
+  width: number,
+  size: Size,
+  behaviour: Behaviour,
+): [height: number, width: number] {
+  const target = wantedSize(height, width, size, behaviour);
+  if (target[0] < 1 || target[1] < 1) {
+    throw new ShapeError(
+      `preprocess: expected a picture that is not so narrow: ${height} x ${width} would become ${target.join(' x ')}`,
+    );
+  }
+  return target;
+}
+
+function wantedSize(height: number, width: number, size: Size, behaviour: Behaviour): [number, number] {
+  if ('height' in size) return [size.height, size.width];
+  if ('maxHeight' in size) {
+    const scale = Math.min(size.maxHeight / height, size.maxWidth / width);
+    return [Math.trunc(height * scale), Math.trunc(width * scale)];
+  }
+  const short = Math.min(height, width);
+  const long = Math.max(height, width);
+  let shortTarget = size.shortestEdge;
+  let scaledFrom = shortTarget;
+  if ((long / short) * shortTarget > size.longestEdge) {
+    const exact = (size.longestEdge * short) / long;
+    shortTarget = roundHalfEven(exact);
+    // Version 4.34 goes on with the rounded edge, so that the long one may miss `longestEdge` by some pixels.
+    scaledFrom = behaviour === 'v5' ? exact : shortTarget;
+  }
+  if (short === shortTarget) return [height, width];
+  return width < height
+    ? [Math.trunc((scaledFrom * height) / width), shortTarget]
+    : [shortTarget, Math.trunc((scaledFrom * width) / height)];
+}
+
+/** Python's `round`. */
+function roundHalfEven(value: number): number {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 === 0 ? below : below + 1;
+}
