@@ -73,10 +73,10 @@ export {
   type MatchingCosts,
 } from './models/losses/matcher.ts';
 export type {
-  CocoAnnotation,
   CocoDetectionAnnotation,
   CocoObject,
   CocoPanopticAnnotation,
+  ImageAnnotation,
   ImageLabels,
 } from './models/processing/annotations.ts';
 export type {

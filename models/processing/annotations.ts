@@ -45,7 +45,7 @@ export interface CocoPanopticAnnotation {
   }[];
 }
 
-export type CocoAnnotation = CocoDetectionAnnotation | CocoPanopticAnnotation;
+export type ImageAnnotation = CocoDetectionAnnotation | CocoPanopticAnnotation;
 
 /** What a picture shows, in the order of the annotation file. HuggingFace's names in camelCase. */
 export interface ImageLabels {
@@ -72,7 +72,7 @@ export interface ImageLabels {
 }
 
 /** Throws an `OptionError` unless the annotation has the form that `format` says. */
-export function checkAnnotation(annotation: CocoAnnotation, format: AnnotationFormat, where: string): void {
+export function checkAnnotation(annotation: ImageAnnotation, format: AnnotationFormat, where: string): void {
   const refuse = (field: string, expected: string, value: unknown) => {
     throw new OptionError(
       `${where}: expected ${field} to be ${expected}, got ${JSON.stringify(value)?.slice(0, 80) ?? value}`,

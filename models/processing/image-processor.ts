@@ -8,10 +8,10 @@ import type { HostTensor } from '../../engine/host-tensor.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
 import { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from '../images/resize.ts';
 import {
-  type CocoAnnotation,
   type CocoDetectionAnnotation,
   type CocoPanopticAnnotation,
   checkAnnotation,
+  type ImageAnnotation,
   type ImageLabels,
   padLabels,
   prepareDetection,
@@ -47,7 +47,7 @@ export interface ProcessorOptions {
 
 export interface PreprocessOptions extends SettingsInput {
   /** COCO annotations, one for each picture, in the format that the setting `format` says. */
-  readonly annotations?: CocoAnnotation | readonly CocoAnnotation[];
+  readonly annotations?: ImageAnnotation | readonly ImageAnnotation[];
   /** Whether labels get masks. Default: false for detection, true for panoptic annotations. */
   readonly returnSegmentationMasks?: boolean;
   /** Folder of the PNG files that panoptic annotations name. */
@@ -152,7 +152,7 @@ export abstract class ImageProcessor {
     picture: Image,
     index: number,
     settings: ProcessorSettings,
-    annotation: CocoAnnotation | undefined,
+    annotation: ImageAnnotation | undefined,
     options: PreprocessOptions,
   ): PreparedImage {
     checkImage(picture, `preprocess: images[${index}]`);
@@ -249,10 +249,10 @@ function annotationsFor(
   pictures: readonly Image[],
   options: PreprocessOptions,
   { format }: ProcessorSettings,
-): readonly CocoAnnotation[] | undefined {
+): readonly ImageAnnotation[] | undefined {
   const given = options.annotations;
   if (given === undefined || given === null) return undefined;
-  const annotations = Array.isArray(given) ? (given as readonly CocoAnnotation[]) : [given as CocoAnnotation];
+  const annotations = Array.isArray(given) ? (given as readonly ImageAnnotation[]) : [given as ImageAnnotation];
   if (annotations.length !== pictures.length) {
     throw new OptionError(
       `preprocess: expected one annotation for each of ${pictures.length} pictures, got ${annotations.length}`,
@@ -269,7 +269,7 @@ function annotationsFor(
 }
 
 function prepareLabels(
-  annotation: CocoAnnotation,
+  annotation: ImageAnnotation,
   index: number,
   size: readonly [number, number],
   { format }: ProcessorSettings,
