@@ -1,6 +1,7 @@
 // The WebAssembly kernels of all families: one module, compiled by the build with and without fused multiply-add.
 export * from './attention/attention.assembly';
 export * from './conv2d/conv2d.assembly';
+export * from './conv2d/winograd.assembly';
 export * from './elementwise/elementwise.assembly';
 export * from './linear/linear.assembly';
 export * from './matmul/matmul.assembly';

@@ -1,40 +1,45 @@
-import { activateVector } from '../activation.assembly';
-import { addressAt, integerAt, multiplyAdd } from '../simd.assembly';
+import { COLUMNS, finishRow, firstRowOf, multiplyPanel, packRows, panelsOf, rowsOf } from '../matrix-product.assembly';
+import { addressAt, integerAt } from '../simd.assembly';
 
-const ROWS_PER_TASK: i32 = 16;
+/** Columns whose sums are kept at a time. */
+const CHUNK: i32 = 128;
 
-// args: x, weight, bias or 0, residual or 0, out, rows, inFeatures, outFeatures, activation
-export function linear(args: usize, task: i32, _scratch: usize): void {
-  const x = addressAt(args, 0);
+// args: x, weight in column panels, bias or 0, residual or 0, out, rows, inFeatures, outFeatures, activation, rows per task,
+// columns per task. Scratch: the task's rows of x as left panels, then the sums of 6 rows and a chunk of columns.
+export function linear(args: usize, task: i32, scratch: usize): void {
   const weight = addressAt(args, 1);
   const bias = addressAt(args, 2);
   const residual = addressAt(args, 3);
   const out = addressAt(args, 4);
-  const rows = integerAt(args, 5);
   const inFeatures = integerAt(args, 6);
   const outFeatures = integerAt(args, 7);
   const activation = integerAt(args, 8);
-  const last = min((task + 1) * ROWS_PER_TASK, rows);
-  for (let n = 0; n < outFeatures; n += 8) {
-    const panel = weight + ((<usize>(n * inFeatures)) << 2);
-    for (let row = task * ROWS_PER_TASK; row < last; row++) {
-      const xRow = x + ((<usize>(row * inFeatures)) << 2);
-      let low = f32x4.splat(0);
-      let high = f32x4.splat(0);
-      for (let k = 0; k < inFeatures; k++) {
-        const value = v128.load32_splat(xRow + ((<usize>k) << 2));
-        const w = panel + ((<usize>k) << 5);
-        low = multiplyAdd(value, v128.load(w), low);
-        high = multiplyAdd(value, v128.load(w, 16), high);
-      }
-      for (let lane = 0; lane < min(8, outFeatures - n); lane++) {
-        const index = (<usize>(row * outFeatures + n + lane)) << 2;
-        let value = f32x4.extract_lane(low, 0);
-        if (bias != 0) value += load<f32>(bias + ((<usize>(n + lane)) << 2));
-        if (residual != 0) value += load<f32>(residual + index);
-        store<f32>(out + index, f32x4.extract_lane(activateVector(activation, f32x4.splat(value)), 0));
-        low = i32x4.shuffle(low, high, 1, 2, 3, 4);
-        high = i32x4.shuffle(high, high, 1, 2, 3, 3);
+  const rowsPerTask = integerAt(args, 9);
+  const columnsPerTask = integerAt(args, 10);
+  const columnTasks = (outFeatures + columnsPerTask - 1) / columnsPerTask;
+  const top = (task / columnTasks) * rowsPerTask;
+  const rows = min(rowsPerTask, integerAt(args, 5) - top);
+  const begin = (task % columnTasks) * columnsPerTask;
+  const end = min(begin + columnsPerTask, outFeatures);
+
+  const rowBytes = <usize>inFeatures << 2;
+  packRows(addressAt(args, 0) + <usize>top * rowBytes, rowBytes, rows, inFeatures, scratch);
+  const panels = panelsOf(rows);
+  const sums = scratch + <usize>firstRowOf(panels, rows) * rowBytes;
+  for (let column = begin; column < end; column += CHUNK) {
+    const columns = min(CHUNK, end - column);
+    const right = weight + <usize>column * rowBytes;
+    for (let panel = 0; panel < panels; panel++) {
+      const first = firstRowOf(panel, rows);
+      const height = rowsOf(panel, rows);
+      const left = scratch + <usize>first * rowBytes;
+      const columnPanels = (columns + COLUMNS - 1) / COLUMNS;
+      multiplyPanel(height, left, right, rowBytes << 3, columnPanels, inFeatures, sums, CHUNK << 2);
+      const columnBias = bias == 0 ? bias : bias + (<usize>column << 2);
+      for (let row = 0; row < min(height, rows - first); row++) {
+        const offset = <usize>((top + first + row) * outFeatures + column) << 2;
+        const rowResidual = residual == 0 ? residual : residual + offset;
+        finishRow(sums + (<usize>(row * CHUNK) << 2), 0, columnBias, rowResidual, out + offset, columns, activation);
       }
     }
   }

@@ -7,9 +7,11 @@ import {
   ShapeError,
   sameShape,
   type Tensor,
+  type WasmProgram,
 } from '../../engine/index.ts';
 import { type Activation, activationCode, activations } from '../activation.ts';
 import { defineKernel } from '../kernel.ts';
+import { evenParts, PANEL_COLUMNS, packTransposedPanels, taskLength } from '../matrix-product.ts';
 import { linearProgram, packLinearForWebGpu } from './linear.wgsl.ts';
 
 /** A dense layer's parameters, packed for one device. They live until `dispose()`. */
@@ -84,27 +86,37 @@ export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions
         residual: residual !== undefined,
         activation,
       }),
-    wasm: () => ({
-      entry: 'linear',
-      tasks: Math.ceil(rows / ROWS_PER_TASK),
-      scalars: [rows, inFeatures, outFeatures, activationCode(activation)],
-    }),
+    wasm: () => linearOnCpu(rows, inFeatures, outFeatures, activation),
   });
   return output;
 }
 
-const ROWS_PER_TASK = 16;
-const LANES = 8;
+/** Rows of x that a task packs at most. */
+const MOST_ROWS = 48;
+/** Columns whose sums a task keeps at a time, as in linear.assembly.ts. */
+const CHUNK = 128;
 
-/** Panels of 8 output features, [⌈N / 8⌉, K, 8], the last one filled up with zeros. */
+function linearOnCpu(
+  rows: number,
+  inFeatures: number,
+  outFeatures: number,
+  activation: Activation | undefined,
+): WasmProgram {
+  const rowsPerTask = evenParts(rows, 6, MOST_ROWS);
+  const rowTasks = Math.ceil(rows / rowsPerTask);
+  const columnsPerTask = taskLength(outFeatures, PANEL_COLUMNS, rowTasks, rowsPerTask * inFeatures);
+  return {
+    entry: 'linear',
+    tasks: rowTasks * Math.ceil(outFeatures / columnsPerTask),
+    scalars: [rows, inFeatures, outFeatures, activationCode(activation), rowsPerTask, columnsPerTask],
+    scratchBytes: 4 * ((rowsPerTask + 4) * inFeatures + 6 * CHUNK),
+  };
+}
+
+/** Column panels of the transposed weight. */
 function packForCpu({ shape, data }: HostTensor): HostTensor {
   const [outFeatures, inFeatures] = shape as [number, number];
-  const panels = Math.ceil(outFeatures / LANES);
-  const packed = new Float32Array(panels * inFeatures * LANES);
-  for (let n = 0; n < outFeatures; n++) {
-    const panel = Math.floor(n / LANES) * inFeatures * LANES + (n % LANES);
-    for (let k = 0; k < inFeatures; k++) packed[panel + k * LANES] = data[n * inFeatures + k]!;
-  }
+  const packed = packTransposedPanels(outFeatures, inFeatures, data);
   return { shape: [packed.length], data: packed };
 }
 

@@ -1,29 +1,54 @@
+import {
+  COLUMNS,
+  finishRow,
+  firstRowOf,
+  multiplyPanel,
+  packColumns,
+  packRows,
+  packTransposed,
+  panelsOf,
+  rowsOf,
+} from '../matrix-product.assembly';
 import { addressAt, integerAt } from '../simd.assembly';
 
-const ROWS_PER_TASK: i32 = 16;
-
-// args: a, b, out, rows, inner, columns, transposeB, elements between batches of a, of b
-export function matmul(args: usize, task: i32, _scratch: usize): void {
+// args: a, b, out, rows, inner, columns, transposeB, elements between batches of a, of b, rows per task, columns per task.
+// Scratch: the task's rows of a as left panels, its columns of b as column panels, the sums of 6 rows.
+export function matmul(args: usize, task: i32, scratch: usize): void {
   const rows = integerAt(args, 3);
   const inner = integerAt(args, 4);
   const columns = integerAt(args, 5);
-  const transposeB = integerAt(args, 6) != 0;
-  const tasksPerBatch = (rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK;
-  const batch = task / tasksPerBatch;
-  const a = addressAt(args, 0) + ((<usize>(batch * integerAt(args, 7))) << 2);
-  const b = addressAt(args, 1) + ((<usize>(batch * integerAt(args, 8))) << 2);
-  const out = addressAt(args, 2) + ((<usize>(batch * rows * columns)) << 2);
-  const first = (task % tasksPerBatch) * ROWS_PER_TASK;
-  const kStep = (<usize>(transposeB ? 1 : columns)) << 2;
-  const columnStep: usize = transposeB ? <usize>inner << 2 : 4;
-  for (let row = first; row < min(first + ROWS_PER_TASK, rows); row++) {
-    const aRow = a + ((<usize>(row * inner)) << 2);
-    for (let column = 0; column < columns; column++) {
-      let sum: f32 = 0;
-      for (let k = 0; k < inner; k++) {
-        sum += load<f32>(aRow + ((<usize>k) << 2)) * load<f32>(b + <usize>k * kStep + <usize>column * columnStep);
-      }
-      store<f32>(out + ((<usize>(row * columns + column)) << 2), sum);
+  const transposed = integerAt(args, 6) != 0;
+  const rowsPerTask = integerAt(args, 9);
+  const columnsPerTask = integerAt(args, 10);
+  const rowTasks = (rows + rowsPerTask - 1) / rowsPerTask;
+  const columnTasks = (columns + columnsPerTask - 1) / columnsPerTask;
+  const batch = task / (rowTasks * columnTasks);
+  const top = ((task / columnTasks) % rowTasks) * rowsPerTask;
+  const left = (task % columnTasks) * columnsPerTask;
+  const height = min(rowsPerTask, rows - top);
+  const width = min(columnsPerTask, columns - left);
+
+  const innerBytes = <usize>inner << 2;
+  const a = addressAt(args, 0) + (<usize>(batch * integerAt(args, 7)) << 2) + <usize>top * innerBytes;
+  const b = addressAt(args, 1) + (<usize>(batch * integerAt(args, 8)) << 2);
+  const panels = panelsOf(height);
+  const columnPanels = (width + COLUMNS - 1) / COLUMNS;
+  const panelStride = innerBytes << 3;
+  const packedB = scratch + <usize>firstRowOf(panels, height) * innerBytes;
+  const sums = packedB + <usize>columnPanels * panelStride;
+  packRows(a, innerBytes, height, inner, scratch);
+  if (transposed) packTransposed(b + <usize>left * innerBytes, innerBytes, width, inner, packedB, panelStride);
+  else packColumns(b + (<usize>left << 2), <usize>columns << 2, width, inner, packedB, panelStride);
+
+  const sumStride = <usize>columnPanels << 5;
+  for (let panel = 0; panel < panels; panel++) {
+    const first = firstRowOf(panel, height);
+    const panelRows = rowsOf(panel, height);
+    const packedA = scratch + <usize>first * innerBytes;
+    multiplyPanel(panelRows, packedA, packedB, panelStride, columnPanels, inner, sums, sumStride);
+    for (let row = 0; row < min(panelRows, height - first); row++) {
+      const out = addressAt(args, 2) + (<usize>((batch * rows + top + first + row) * columns + left) << 2);
+      finishRow(sums + <usize>row * sumStride, 0, 0, 0, out, width, 0);
     }
   }
 }

@@ -1,6 +1,15 @@
 // M rows of a, K, N columns of the product; leading axes are batches.
-import { elementCount, formatShape, type HostTensor, ShapeError, sameShape, type Tensor } from '../../engine/index.ts';
+import {
+  elementCount,
+  formatShape,
+  type HostTensor,
+  ShapeError,
+  sameShape,
+  type Tensor,
+  type WasmProgram,
+} from '../../engine/index.ts';
 import { defineKernel } from '../kernel.ts';
+import { evenParts, PANEL_COLUMNS, taskLength } from '../matrix-product.ts';
 import { matmulProgram } from './matmul.wgsl.ts';
 
 export interface MatmulOptions {
@@ -24,16 +33,31 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     outputs: [output],
     cost: matmulCost(a.shape, b.shape, transposeB),
     wgsl: traits => matmulProgram(traits, { batches, rows, inner, columns, transposeB, aShared, bShared }),
-    wasm: () => ({
-      entry: 'matmul',
-      tasks: batches * Math.ceil(rows / ROWS_PER_TASK),
-      scalars: [rows, inner, columns, transposeB ? 1 : 0, aShared ? 0 : rows * inner, bShared ? 0 : inner * columns],
-    }),
+    wasm: () => matmulOnCpu(sizes, transposeB),
   });
   return output;
 }
 
-const ROWS_PER_TASK = 16;
+/** Rows and columns that a task packs at most. */
+const MOST_ROWS = 96;
+const MOST_COLUMNS = 128;
+
+function matmulOnCpu(sizes: MatmulSizes, transposeB: boolean): WasmProgram {
+  const { batches, rows, inner, columns, aShared, bShared } = sizes;
+  const rowsPerTask = evenParts(rows, 6, MOST_ROWS);
+  const rowTasks = Math.ceil(rows / rowsPerTask);
+  const most = taskLength(columns, PANEL_COLUMNS, batches * rowTasks, rowsPerTask * inner);
+  const columnsPerTask = evenParts(columns, PANEL_COLUMNS, Math.min(most, MOST_COLUMNS));
+  const strides = [aShared ? 0 : rows * inner, bShared ? 0 : inner * columns];
+  return {
+    entry: 'matmul',
+    tasks: batches * rowTasks * Math.ceil(columns / columnsPerTask),
+    scalars: [rows, inner, columns, transposeB ? 1 : 0, ...strides, rowsPerTask, columnsPerTask],
+    scratchBytes: 4 * ((rowsPerTask + 4) * inner + columnsPerTask * (inner + 6)),
+  };
+}
+
+type MatmulSizes = ReturnType<typeof matmulSizes>;
 
 function matmulSizes(a: readonly number[], b: readonly number[], transposeB: boolean) {
   const [rows, inner] = a.slice(-2);

@@ -1,0 +1,153 @@
+// How convolutions run on the cpu device: the method, the weight's layout for it, and the division into tasks.
+
+import type { HostTensor, WasmProgram } from '../../engine/index.ts';
+import { type Activation, activationCode } from '../activation.ts';
+import { evenParts, leftPanels, PANEL_COLUMNS, packLeftPanels, paddedRows, taskLength } from '../matrix-product.ts';
+import type { Conv2dGeometry } from './conv2d.ts';
+
+/**
+ * `winograd` for 3x3 windows of stride 1 and enough channels, `depthwise` where every output channel has one input
+ * channel, `panels` (a matrix product over packed windows) for all others.
+ */
+type Method = 'winograd' | 'depthwise' | 'panels';
+
+export interface Conv2dSizes {
+  readonly channelsPerGroup: number;
+  readonly outChannels: number;
+  readonly kernelHeight: number;
+  readonly kernelWidth: number;
+  readonly stride: number;
+  readonly groups: number;
+}
+
+/** Below it the transforms take longer than the products that they save. */
+const WINOGRAD_CHANNELS = 16;
+
+function methodOf(sizes: Conv2dSizes): Method {
+  const { channelsPerGroup, outChannels, kernelHeight, kernelWidth, stride, groups } = sizes;
+  if (groups > 1 && channelsPerGroup === 1) return 'depthwise';
+  const small = Math.min(channelsPerGroup, outChannels) < WINOGRAD_CHANNELS;
+  const fits = kernelHeight === 3 && kernelWidth === 3 && stride === 1 && groups === 1;
+  return fits && !small ? 'winograd' : 'panels';
+}
+
+/** The weight [O, C / G, h, w] in the layout that the cpu device's kernel reads. */
+export function packConv2dForCpu({ shape, data }: HostTensor, stride: number, groups: number): HostTensor {
+  const [outChannels, channelsPerGroup, kernelHeight, kernelWidth] = shape as [number, number, number, number];
+  const sizes = { channelsPerGroup, outChannels, kernelHeight, kernelWidth, stride, groups };
+  const method = methodOf(sizes);
+  if (method === 'depthwise') return { shape, data };
+  const packed = method === 'winograd' ? transformWeight(sizes, data) : packGroups(sizes, data);
+  return { shape: [packed.length], data: packed };
+}
+
+function packGroups(sizes: Conv2dSizes, data: Float32Array): Float32Array {
+  const { channelsPerGroup, outChannels, kernelHeight, kernelWidth, groups } = sizes;
+  const depth = channelsPerGroup * kernelHeight * kernelWidth;
+  const outPerGroup = outChannels / groups;
+  const packedSize = paddedRows(outPerGroup) * depth;
+  const packed = new Float32Array(groups * packedSize);
+  for (let group = 0; group < groups; group++) {
+    const weight = data.subarray(group * outPerGroup * depth, (group + 1) * outPerGroup * depth);
+    const out = packed.subarray(group * packedSize, (group + 1) * packedSize);
+    packLeftPanels(outPerGroup, depth, (row, k) => weight[row * depth + k]!, out);
+  }
+  return packed;
+}
+
+/** G of F(4, 3) with the points 0, √½, -√½, √2, -√2 and infinity; its scale is the one that leaves Aᵀ and Bᵀ as they are. */
+const WEIGHT_TRANSFORM: readonly (readonly [number, number, number])[] = [
+  0,
+  Math.SQRT1_2,
+  -Math.SQRT1_2,
+  Math.SQRT2,
+  -Math.SQRT2,
+]
+  .map((point, index, points): [number, number, number] => {
+    const scale = points.reduce((product, other, at) => (at === index ? product : product * (point - other)), 1);
+    return [1 / scale, point / scale, point ** 2 / scale];
+  })
+  .concat([[0, 0, 1]]);
+
+const POINTS = 36;
+
+/** G w Gᵀ for every 3x3 window, in float64, as [panel, 36, C, rows]. */
+function transformWeight({ channelsPerGroup, outChannels }: Conv2dSizes, data: Float32Array): Float32Array {
+  const packed = new Float32Array(paddedRows(outChannels) * POINTS * channelsPerGroup);
+  const transformed = new Float64Array(18);
+  let first = 0;
+  for (const height of leftPanels(outChannels)) {
+    for (let row = 0; row < Math.min(height, outChannels - first); row++) {
+      for (let channel = 0; channel < channelsPerGroup; channel++) {
+        const weight = ((first + row) * channelsPerGroup + channel) * 9;
+        WEIGHT_TRANSFORM.forEach(([g0, g1, g2], i) => {
+          for (let j = 0; j < 3; j++) {
+            transformed[i * 3 + j] = g0 * data[weight + j]! + g1 * data[weight + 3 + j]! + g2 * data[weight + 6 + j]!;
+          }
+        });
+        for (let i = 0; i < 6; i++) {
+          WEIGHT_TRANSFORM.forEach(([g0, g1, g2], j) => {
+            const value = g0 * transformed[i * 3]! + g1 * transformed[i * 3 + 1]! + g2 * transformed[i * 3 + 2]!;
+            const place = first * POINTS + (i * 6 + j) * height;
+            packed[place * channelsPerGroup + channel * height + row] = value;
+          });
+        }
+      }
+    }
+    first += height;
+  }
+  return packed;
+}
+
+/** Values that a task packs at most, so that they stay in the second-level cache. */
+const PACKED_VALUES = 262_144;
+const MOST_PIXELS = 192;
+const MOST_TILES = 48;
+
+export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | undefined): WasmProgram {
+  const { batch, inChannels, height, width, outChannels, outHeight, outWidth, groups } = geometry;
+  const { kernelHeight, kernelWidth, stride, dilation, paddingTop, paddingLeft } = geometry;
+  const channelsPerGroup = inChannels / groups;
+  const planes = [inChannels, height, width, outChannels, outHeight, outWidth];
+  const window = [kernelHeight, kernelWidth, stride, dilation, paddingTop, paddingLeft, groups];
+  const code = activationCode(activation);
+  const method = methodOf({ ...geometry, channelsPerGroup });
+
+  if (method === 'depthwise') {
+    return { entry: 'conv2dDepthwise', tasks: batch * outChannels, scalars: [...planes, ...window, code] };
+  }
+
+  if (method === 'winograd') {
+    const tileRows = Math.ceil(Math.ceil(outHeight / dilation) / 4);
+    const tileColumns = Math.ceil(Math.ceil(outWidth / dilation) / 4);
+    const tiles = dilation ** 2 * tileRows * tileColumns;
+    const fitting = Math.min(MOST_TILES, Math.floor(PACKED_VALUES / POINTS / inChannels));
+    const tilesPerTask = evenParts(tiles, PANEL_COLUMNS, fitting);
+    const tileTasks = Math.ceil(tiles / tilesPerTask);
+    const panels = leftPanels(outChannels).length;
+    const work = tilesPerTask * POINTS * inChannels * 6;
+    const panelsPerTask = taskLength(panels, 1, batch * tileTasks, work);
+    return {
+      entry: 'conv2dWinograd',
+      tasks: batch * tileTasks * Math.ceil(panels / panelsPerTask),
+      scalars: [...planes, dilation, paddingTop, paddingLeft, code, tilesPerTask, panelsPerTask],
+      scratchBytes: 4096 + tilesPerTask * 20 + POINTS * (tilesPerTask * (inChannels + 6) * 4 + 64),
+    };
+  }
+
+  const depth = channelsPerGroup * kernelHeight * kernelWidth;
+  const pixels = outHeight * outWidth;
+  const fitting = Math.min(MOST_PIXELS, Math.floor(PACKED_VALUES / depth / PANEL_COLUMNS) * PANEL_COLUMNS);
+  const pixelsPerTask = evenParts(pixels, PANEL_COLUMNS, fitting);
+  const pixelTasks = Math.ceil(pixels / pixelsPerTask);
+  const panels = leftPanels(outChannels / groups).length;
+  const panelsPerTask = taskLength(panels, 1, batch * groups * pixelTasks, pixelsPerTask * depth * 6);
+  const columnPanels = pixelsPerTask / PANEL_COLUMNS;
+  const tableBytes = kernelHeight * kernelWidth * columnPanels * 36 + 64;
+  return {
+    entry: 'conv2dPanels',
+    tasks: batch * groups * pixelTasks * Math.ceil(panels / panelsPerTask),
+    scalars: [...planes, ...window, code, pixelsPerTask, panelsPerTask],
+    scratchBytes: tableBytes + columnPanels * (depth * 32 + 64) + 6 * columnPanels * 32,
+  };
+}

@@ -1,0 +1,70 @@
+// Host side of matrix-product.assembly.ts: the same division of matrices into panels, and of products into tasks.
+
+/** Columns of a right panel. */
+export const PANEL_COLUMNS = 8;
+
+/** Rows of each left panel: sixes, then as few fours as leave no more than one row empty. */
+export function leftPanels(rows: number): number[] {
+  const rest = rows % 6;
+  const fours = rest === 0 || rest === 5 ? 0 : rest > 2 || rows < 6 ? 1 : 2;
+  const sixes = Math.ceil((rows - 4 * fours) / 6);
+  return [...new Array<number>(sixes).fill(6), ...new Array<number>(fours).fill(4)];
+}
+
+/** Rows of all left panels together, those that fill up the last panel included. */
+export function paddedRows(rows: number): number {
+  return leftPanels(rows).reduce((sum, height) => sum + height, 0);
+}
+
+/**
+ * Packs a matrix [rows, depth] as left panels, [panel, depth, height], the rest of the last one filled up with zeros.
+ * @param at the matrix' value at a row and a position along the depth
+ */
+export function packLeftPanels(
+  rows: number,
+  depth: number,
+  at: (row: number, k: number) => number,
+  out: Float32Array,
+): void {
+  let first = 0;
+  for (const height of leftPanels(rows)) {
+    const filled = Math.min(height, rows - first);
+    for (let row = 0; row < filled; row++) {
+      let place = first * depth + row;
+      for (let k = 0; k < depth; k++, place += height) out[place] = at(first + row, k);
+    }
+    first += height;
+  }
+}
+
+/** Packs the transpose of a matrix [columns, depth] as column panels [⌈columns / 8⌉, depth, 8], filled up with zeros. */
+export function packTransposedPanels(columns: number, depth: number, data: Float32Array): Float32Array {
+  const packed = new Float32Array(Math.ceil(columns / PANEL_COLUMNS) * depth * PANEL_COLUMNS);
+  for (let column = 0; column < columns; column++) {
+    let place = Math.floor(column / PANEL_COLUMNS) * depth * PANEL_COLUMNS + (column % PANEL_COLUMNS);
+    for (let k = 0; k < depth; k++, place += PANEL_COLUMNS) packed[place] = data[column * depth + k]!;
+  }
+  return packed;
+}
+
+/** How many tasks a launch should at least have, where it is big enough: even shares for up to 16 threads. */
+const TASKS = 64;
+
+/** Multiply-adds below which a task costs more to hand out than it gives. */
+const SMALLEST_TASK = 400_000;
+
+/** `size` in parts of the same length, a multiple of `unit`: the length of the fewest parts of at most `limit`. */
+export function evenParts(size: number, unit: number, limit: number): number {
+  const parts = Math.max(Math.ceil(size / Math.max(limit, unit)), 1);
+  return Math.max(Math.ceil(size / parts / unit) * unit, unit);
+}
+
+/**
+ * Length of the parts of one axis that give a launch enough tasks, where the other axes give `others` tasks already and
+ * one step of this axis costs `work` multiply-adds in each of them.
+ */
+export function taskLength(size: number, unit: number, others: number, work: number): number {
+  const wanted = Math.ceil(TASKS / Math.max(others, 1));
+  const smallest = Math.ceil(SMALLEST_TASK / Math.max(work, 1));
+  return evenParts(size, unit, Math.max(Math.floor(size / wanted), smallest));
+}

@@ -1,0 +1,61 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device, elementCount, OptionError, ShapeError } from '../../engine/index.ts';
+import { conv2dKernel } from '../../kernels/conv2d/conv2d.ts';
+import { conv2d, packConv2d, Random } from '../../kernels/index.ts';
+import { conv2dReference } from './references/conv2d.ts';
+
+const random = new Random(7);
+const device = await Device.create({ device: 'cpu', threads: 2 });
+
+for (const [method, problem] of Object.entries({
+  panels: { x: [2, 5, 9, 11], outChannels: 7, kernel: 3, stride: 2, padding: 1 },
+  pointwise: { x: [1, 20, 9, 11], outChannels: 30, kernel: 1 },
+  depthwise: { x: [2, 6, 9, 11], outChannels: 6, kernel: 5, padding: 2, groups: 6 },
+  winograd: { x: [1, 16, 13, 18], outChannels: 16, kernel: 3, padding: 1 },
+} as const)) {
+  test(`${method}: NaN and infinities of x reach every output that they must`, async () => {
+    const inputs = conv2dKernel.inputs(problem, random);
+    const places = [Number.NaN, Number.POSITIVE_INFINITY].map(value => {
+      const place = random.integer(0, elementCount(problem.x) - 1);
+      inputs.x!.data[place] = value;
+      return place;
+    });
+    const [reference] = conv2dReference.outputs(problem, inputs);
+    const output = await conv2dKernel.prepare(device, problem, inputs)()[0]!.read();
+    let reached = 0;
+    output.data.forEach((value, index) => {
+      const expected = reference!.at(index) as { value: number };
+      if (Number.isFinite(expected.value)) {
+        // Winograd's tiles may carry them to neighbours within four pixels.
+        if (method !== 'winograd') assert.ok(Number.isFinite(value), `element ${index}: expected finite, got ${value}`);
+        return;
+      }
+      reached += 1;
+      const same = method === 'winograd' ? !Number.isFinite(value) : Object.is(value, expected.value);
+      assert.ok(same, `element ${index}: expected ${expected.value}, got ${value} (x is not finite at ${places})`);
+    });
+    assert.ok(reached > 0);
+  });
+}
+
+test('impossible shapes and options are refused by name', () => {
+  const weight = random.tensor([4, 3, 3, 3]);
+  const packed = packConv2d(device, weight, random.tensor([4]));
+  const x = (...shape: number[]) => device.tensor(random.tensor(shape));
+  const refuses = (run: () => unknown, type: typeof ShapeError, message: RegExp) =>
+    assert.throws(run, (error: unknown) => error instanceof type && message.test(error.message));
+  refuses(() => conv2d(x(1, 4, 8, 8), packed), ShapeError, /^conv2d: expected x \[B, 3, H, W\], got \[1, 4, 8, 8\]/);
+  refuses(() => conv2d(x(3, 8, 8), packed), ShapeError, /^conv2d: expected x/);
+  refuses(() => conv2d(x(1, 3, 2, 8), packed), ShapeError, /^conv2d: expected an input that the 3x3 kernel fits into/);
+  const residual = x(1, 4, 8, 8);
+  refuses(() => conv2d(x(1, 3, 8, 8), packed, { residual }), ShapeError, /^conv2d: expected a residual \[1, 4, 6, 6\]/);
+  refuses(() => packConv2d(device, random.tensor([4, 9])), ShapeError, /^packConv2d: expected a weight/);
+  refuses(() => packConv2d(device, weight, random.tensor([3])), ShapeError, /^packConv2d: expected a bias \[4\]/);
+  refuses(() => packConv2d(device, weight, undefined, { groups: 3 }), ShapeError, /^packConv2d: expected output/);
+  refuses(() => packConv2d(device, weight, undefined, { stride: 0 }), OptionError, /^packConv2d: expected stride/);
+  refuses(() => packConv2d(device, weight, undefined, { padding: -1 }), OptionError, /^packConv2d: expected padding/);
+});
+
+test.after(() => device.destroy());
+test.run();
