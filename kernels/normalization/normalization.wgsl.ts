@@ -4,7 +4,8 @@ import { rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
 
 /**
  * Mean and variance of `row`'s `length` elements from `start`. Deviations are taken from a pivot close to the mean, so that
- * they are as exact as the values; what the pivot misses is put right by the mean of the deviations.
+ * they are as exact as the values; what the pivot misses is put right by the mean of the deviations. Sums go through blocks
+ * of 32, so that their rounding errors do not grow with the row.
  */
 const MEASURE = (element: string, width: number) => /* wgsl */ `
   let count = f32(length * ${width}u);
@@ -13,10 +14,16 @@ const MEASURE = (element: string, width: number) => /* wgsl */ `
   let pivot = sumOf(sumAcross(sum), lane) / count;
   var deviations = ${element}();
   var squares = ${element}();
-  for (var i = lane; i < length; i += LANES) {
-    let deviation = x[start + i] - pivot;
-    deviations += deviation;
-    squares += deviation * deviation;
+  for (var first = lane; first < length; first += LANES * 32u) {
+    var blockDeviations = ${element}();
+    var blockSquares = ${element}();
+    for (var i = first; i < min(first + LANES * 32u, length); i += LANES) {
+      let deviation = x[start + i] - pivot;
+      blockDeviations += deviation;
+      blockSquares += deviation * deviation;
+    }
+    deviations += blockDeviations;
+    squares += blockSquares;
   }
   let mean = sumOf(sumAcross(deviations), lane) / count;
   let variance = sumOf(sumAcross(squares), lane) / count - mean * mean;

@@ -2,6 +2,7 @@ import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
 import { rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
 
+/** Sums go through blocks of 32, so that their rounding errors do not grow with the row. */
 export function planSoftmax(traits: AdapterTraits, rows: number, length: number): WgslProgram {
   const form = rowForm(traits, length);
   const width = length % 4 === 0 ? 4 : 1;
@@ -26,10 +27,14 @@ ${rowMain(
   for (var i = lane; i < length; i += LANES) { largest = max(largest, x[start + i]); }
   let maximum = maximumOf(maximumAcross(largest), lane);
   var exponentials = ${type}();
-  for (var i = lane; i < length; i += LANES) {
-    let exponential = exponentialOf(x[start + i] - maximum);
-    exponentials += exponential;
-    out[start + i] = exponential;
+  for (var first = lane; first < length; first += LANES * 32u) {
+    var block = ${type}();
+    for (var i = first; i < min(first + LANES * 32u, length); i += LANES) {
+      let exponential = exponentialOf(x[start + i] - maximum);
+      block += exponential;
+      out[start + i] = exponential;
+    }
+    exponentials += block;
   }
   let sum = sumOf(sumAcross(exponentials), lane);
   for (var i = lane; i < length; i += LANES) { out[start + i] /= sum; }`,
