@@ -12,12 +12,14 @@ import type { Kernel } from './kernel.ts';
 import { linearKernel } from './linear/linear.ts';
 import { matmulKernel } from './matmul/matmul.ts';
 import { groupNormKernel, layerNormKernel } from './normalization/normalization.ts';
+import { maxPool2dKernel, meanOverSpaceKernel } from './pooling/pooling.ts';
 import {
   learnedPositionsKernel,
   sinePositionsHalfPixelKernel,
   sinePositionsKernel,
   sineQueriesKernel,
 } from './positions/positions.ts';
+import { downsampleMaskKernel, resizeBilinearKernel, resizeNearestKernel } from './resize/resize.ts';
 import {
   broadcastToKernel,
   concatenateKernel,
@@ -50,6 +52,7 @@ export type { Kernel, KernelInputs } from './kernel.ts';
 export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
 export { type GroupNormOptions, groupNorm, type LayerNormOptions, layerNorm } from './normalization/normalization.ts';
+export { type MaxPool2dOptions, maxPool2d, meanOverSpace } from './pooling/pooling.ts';
 export {
   learnedPositions,
   type SineQueriesOptions,
@@ -58,6 +61,7 @@ export {
   sineQueries,
 } from './positions/positions.ts';
 export { Random } from './random.ts';
+export { downsampleMask, type ResizeNearestOptions, resizeBilinear, resizeNearest } from './resize/resize.ts';
 export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice, unflattenSpace } from './shape/shape.ts';
 export { softmax } from './softmax/softmax.ts';
 
@@ -93,4 +97,11 @@ export const allKernels: readonly Kernel<unknown>[] = [
   groupNormKernel,
   // softmax
   softmaxKernel,
+  // pooling
+  maxPool2dKernel,
+  meanOverSpaceKernel,
+  // resize
+  resizeNearestKernel,
+  resizeBilinearKernel,
+  downsampleMaskKernel,
 ];

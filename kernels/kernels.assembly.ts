@@ -9,3 +9,5 @@ export * from './shape/shape.assembly';
 export * from './positions/positions.assembly';
 export * from './normalization/normalization.assembly';
 export * from './softmax/softmax.assembly';
+export * from './pooling/pooling.assembly';
+export * from './resize/resize.assembly';

@@ -8,7 +8,9 @@ import { attentionErrors } from './errors/attention.ts';
 import { elementwiseErrors } from './errors/elementwise.ts';
 import type { ErrorCases } from './errors/error-case.ts';
 import { normalizationErrors } from './errors/normalization.ts';
+import { poolingErrors } from './errors/pooling.ts';
 import { positionsErrors } from './errors/positions.ts';
+import { resizeErrors } from './errors/resize.ts';
 import { shapeErrors } from './errors/shape.ts';
 
 /** Functions of kernels/index.ts that launch nothing. */
@@ -20,6 +22,8 @@ const errors: ErrorCases = {
   ...positionsErrors,
   ...shapeErrors,
   ...normalizationErrors,
+  ...poolingErrors,
+  ...resizeErrors,
 };
 
 const refusals = suite('refusals', { device: undefined as unknown as Device });

@@ -10,12 +10,14 @@ import { activateReference, addReference, inverseSigmoidReference, multiplyRefer
 import { linearReference } from './linear.ts';
 import { matmulReference } from './matmul.ts';
 import { groupNormReference, layerNormReference } from './normalization.ts';
+import { maxPool2dReference, meanOverSpaceReference } from './pooling.ts';
 import {
   learnedPositionsReference,
   sinePositionsHalfPixelReference,
   sinePositionsReference,
   sineQueriesReference,
 } from './positions.ts';
+import { downsampleMaskReference, resizeBilinearReference, resizeNearestReference } from './resize.ts';
 import {
   broadcastToReference,
   concatenateReference,
@@ -60,4 +62,11 @@ export const references: Readonly<Record<string, Reference<unknown>>> = {
   groupNorm: groupNormReference,
   // softmax
   softmax: softmaxReference,
+  // pooling
+  maxPool2d: maxPool2dReference,
+  meanOverSpace: meanOverSpaceReference,
+  // resize
+  resizeNearest: resizeNearestReference,
+  resizeBilinear: resizeBilinearReference,
+  downsampleMask: downsampleMaskReference,
 };

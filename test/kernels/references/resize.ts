@@ -1,5 +1,9 @@
 import { floats } from '../../../kernels/kernel.ts';
-import type { DownsampleMaskProblem, ResizeBilinearProblem, ResizeNearestProblem } from '../../../kernels/resize/resize.ts';
+import type {
+  DownsampleMaskProblem,
+  ResizeBilinearProblem,
+  ResizeNearestProblem,
+} from '../../../kernels/resize/resize.ts';
 import { type Reference, unravel } from '../reference.ts';
 
 /** PyTorch's "nearest": the ratio and the product are float32. */

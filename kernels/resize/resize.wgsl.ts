@@ -1,0 +1,135 @@
+import type { WgslProgram } from '../../engine/index.ts';
+import { flatMain, flatWorkgroups } from '../wgsl.ts';
+
+/** From source planes to output planes. */
+export interface PlaneSizes {
+  readonly planes: number;
+  readonly height: number;
+  readonly width: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
+}
+
+/** The ratio of "nearest" in float32, as PyTorch computes it. */
+export const nearestRatio = (size: number, outSize: number): number => Math.fround(size / outSize);
+
+const NEAREST = /* wgsl */ `
+fn nearest(place: u32, ratio: f32, size: u32) -> u32 {
+  return min(u32(floor(f32(place) * ratio)), size - 1u);
+}`;
+
+/** `row`, `column` and `plane` of the output at `index`. */
+const PLACE = /* wgsl */ `  let column = index % sizes.outWidth;
+  let row = index / sizes.outWidth % sizes.outHeight;
+  let plane = index / sizes.outWidth / sizes.outHeight;`;
+
+export interface ResidualSizes {
+  readonly channels: number;
+  /** Batch items that share a residual. */
+  readonly repeats: number;
+}
+
+export function planResizeNearest(sizes: PlaneSizes, residual: ResidualSizes | undefined): WgslProgram {
+  const { planes, height, width, outHeight, outWidth } = sizes;
+  const count = planes * outHeight * outWidth;
+  const declaration = '@group(0) @binding(1) var<storage, read> residual: array<f32>;';
+  const residualAt = /* wgsl */ `residual[
+    ((plane / sizes.channels / sizes.repeats * sizes.channels + plane % sizes.channels) * sizes.outHeight + row)
+      * sizes.outWidth + column
+  ]`;
+  return {
+    code: /* wgsl */ `
+struct Sizes {
+  count: u32, height: u32, width: u32, outHeight: u32, outWidth: u32,
+  rowRatio: f32, columnRatio: f32, channels: u32, repeats: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+${residual === undefined ? '' : declaration}
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> sizes: Sizes;
+${NEAREST}
+${flatMain(
+  'sizes.count',
+  /* wgsl */ `${PLACE}
+  let sourceRow = plane * sizes.height + nearest(row, sizes.rowRatio, sizes.height);
+  let value = x[sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width)];
+  out[index] = value${residual === undefined ? '' : ` + ${residualAt}`};`,
+)}`,
+    workgroups: flatWorkgroups(count),
+    scalars: [
+      count,
+      height,
+      width,
+      outHeight,
+      outWidth,
+      { f32: nearestRatio(height, outHeight) },
+      { f32: nearestRatio(width, outWidth) },
+      residual?.channels ?? 1,
+      residual?.repeats ?? 1,
+    ],
+  };
+}
+
+export function planDownsampleMask({ planes, height, width, outHeight, outWidth }: PlaneSizes): WgslProgram {
+  const count = planes * outHeight * outWidth;
+  return {
+    code: /* wgsl */ `
+struct Sizes {
+  count: u32, height: u32, width: u32, outHeight: u32, outWidth: u32, rowRatio: f32, columnRatio: f32,
+}
+@group(0) @binding(0) var<storage, read> mask: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<uniform> sizes: Sizes;
+${NEAREST}
+${flatMain(
+  'sizes.count',
+  /* wgsl */ `${PLACE}
+  let sourceRow = plane * sizes.height + nearest(row, sizes.rowRatio, sizes.height);
+  let bits = mask[sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width)];
+  // Both zeros have no bits but the sign.
+  out[index] = select(1.0, 0.0, (bits & 0x7fffffffu) == 0u);`,
+)}`,
+    workgroups: flatWorkgroups(count),
+    scalars: [
+      count,
+      height,
+      width,
+      outHeight,
+      outWidth,
+      { f32: nearestRatio(height, outHeight) },
+      { f32: nearestRatio(width, outWidth) },
+    ],
+  };
+}
+
+export function planResizeBilinear({ planes, height, width, outHeight, outWidth }: PlaneSizes): WgslProgram {
+  const count = planes * outHeight * outWidth;
+  return {
+    code: /* wgsl */ `
+struct Sizes { count: u32, height: u32, width: u32, outHeight: u32, outWidth: u32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<uniform> sizes: Sizes;
+struct Between { lower: u32, upper: u32, share: f32 }
+// Where an output place lies between two source places, exactly: ((2 place + 1) in / out - 1) / 2, not below 0.
+fn between(place: u32, size: u32, outSize: u32) -> Between {
+  let position = u32(max(i32((2u * place + 1u) * size) - i32(outSize), 0));
+  let lower = position / (2u * outSize);
+  return Between(lower, min(lower + 1u, size - 1u), f32(position % (2u * outSize)) / f32(2u * outSize));
+}
+${flatMain(
+  'sizes.count',
+  /* wgsl */ `${PLACE}
+  let vertical = between(row, sizes.height, sizes.outHeight);
+  let horizontal = between(column, sizes.width, sizes.outWidth);
+  let upperRow = (plane * sizes.height + vertical.lower) * sizes.width;
+  let lowerRow = (plane * sizes.height + vertical.upper) * sizes.width;
+  let rest = 1.0 - vertical.share;
+  let left = x[upperRow + horizontal.lower] * rest + x[lowerRow + horizontal.lower] * vertical.share;
+  let right = x[upperRow + horizontal.upper] * rest + x[lowerRow + horizontal.upper] * vertical.share;
+  out[index] = left * (1.0 - horizontal.share) + right * horizontal.share;`,
+)}`,
+    workgroups: flatWorkgroups(count),
+    scalars: [count, height, width, outHeight, outWidth],
+  };
+}
