@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { FileError, OptionError } from '../engine/errors.ts';
-import { fileSystemError } from '../weights/files.ts';
+import { fileSystemError, writeAtomically } from '../weights/files.ts';
 
 /** A picture that a command was asked to work on, or the reason why it cannot. */
 export interface InputFile {
@@ -20,7 +20,9 @@ export async function findPictures(paths: readonly string[]): Promise<InputFile[
         found.push({ path });
         continue;
       }
-      const names = (await readdir(path)).filter(name => pictureEndings.test(name) && !name.startsWith('.'));
+      const names = (await readdir(path, { withFileTypes: true }))
+        .filter(entry => !entry.isDirectory() && pictureEndings.test(entry.name) && !entry.name.startsWith('.'))
+        .map(({ name }) => name);
       const inOrder = names.sort(new Intl.Collator('en', { numeric: true }).compare);
       found.push(...inOrder.map(name => ({ path: join(path, name) })));
       if (names.length === 0) found.push({ path, problem: 'expected PNG or JPEG pictures in this folder, got none' });
@@ -77,4 +79,9 @@ export async function readJsonFile(path: string): Promise<Record<string, unknown
     throw new FileError({ file: path }, 'expected a JSON object');
   }
   return value as Record<string, unknown>;
+}
+
+/** Writes a value as JSON, whole or not at all. */
+export async function writeJsonFile(path: string, value: unknown): Promise<void> {
+  await writeAtomically(path, append => append(new TextEncoder().encode(`${JSON.stringify(value)}\n`)));
 }

@@ -47,11 +47,4 @@ test('documents end with one line break and hold no tabs or trailing spaces', ()
   assert.equal(wrong, []);
 });
 
-test('tests end by running themselves', () => {
-  const wrong = files.filter(file => {
-    return file.endsWith('.test.ts') && !/\.run\(\);\n$/.test(readFileSync(join(repositoryRoot, file), 'utf8'));
-  });
-  assert.equal(wrong, []);
-});
-
 test.run();

@@ -25,7 +25,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   models: ['pngjs', 'jpeg-js'],
   cli: [],
   bench: ['benny', 'webgpu'],
-  test: ['uvu', 'webgpu', 'pngjs', 'jpeg-js', 'typescript'],
+  test: ['uvu', 'webgpu', 'pngjs', 'jpeg-js', 'assemblyscript'],
   'index.ts': [],
 };
 

@@ -1,0 +1,134 @@
+// Times detr-webgpu and its peers in turn; see README.md.
+import { fork } from 'node:child_process';
+import { availableParallelism, cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { caseNames } from './cases.mjs';
+
+const operators = caseNames.filter(name => name !== 'detr');
+const { values: options } = parseArgs({
+  options: {
+    device: { type: 'string', default: 'cpu' },
+    case: { type: 'string', multiple: true, default: operators },
+    peers: { type: 'string' },
+    size: { type: 'string', default: '800x1066' },
+    rounds: { type: 'string', default: '10' },
+    threads: { type: 'string', default: String(availableParallelism()) },
+    json: { type: 'boolean', default: false },
+  },
+});
+const usualPeers = options.device === 'cpu' ? 'onnxruntime-web,onnxruntime-node' : 'onnxruntime-node,onnxruntime-web';
+const peers = (options.peers ?? usualPeers).split(',');
+const rounds = Number(options.rounds);
+const size = options.size.split('x').map(Number);
+const startOptions = { device: options.device, threads: Number(options.threads) };
+const wrongCases = options.case.filter(name => !caseNames.includes(name));
+if (wrongCases.length > 0 || !(rounds >= 1) || size.length !== 2 || !size.every(side => side > 0)) {
+  console.error(
+    `usage: node compare.mjs [--device cpu|webgpu] [--case ${caseNames.join('|')}]… [--size HxW] [--peers A,B] [--rounds N] [--threads N] [--json]`,
+  );
+  process.exit(2);
+}
+
+class Contestant {
+  #child;
+
+  constructor(module) {
+    this.module = module;
+    this.#child = fork(fileURLToPath(new URL('contestant.mjs', import.meta.url)), [module], {
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', process.env.DEBUG ? 'inherit' : 'ignore', 'ipc'],
+    });
+  }
+
+  ask(request, requestOptions) {
+    return new Promise((resolve, reject) => {
+      const done = action => {
+        this.#child.off('message', onMessage);
+        this.#child.off('exit', onExit);
+        action();
+      };
+      const onMessage = ({ answer, error }) =>
+        done(() => (error === undefined ? resolve(answer) : reject(new Error(error))));
+      const onExit = (code, signal) => done(() => reject(new Error(`ended with ${signal ?? `exit code ${code}`}`)));
+      this.#child.on('message', onMessage);
+      this.#child.on('exit', onExit);
+      this.#child.send({ request, options: requestOptions });
+    });
+  }
+
+  end() {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+/** Starts a contestant on a case; undefined, with the reason printed, when that fails. */
+async function prepare(module, caseName) {
+  const contestant = new Contestant(module);
+  try {
+    const { name } = await contestant.ask('start', startOptions);
+    return { contestant, name, times: [], ...(await contestant.ask('prepare', { caseName, size })) };
+  } catch (error) {
+    contestant.end();
+    console.error(`${module}: ${error.message}`);
+    return undefined;
+  }
+}
+
+async function compare(caseName) {
+  const entries = [];
+  for (const module of ['ours', ...peers]) {
+    const entry = await prepare(module, caseName);
+    if (entry !== undefined) entries.push(entry);
+  }
+  for (let round = 0; round < rounds; round++) {
+    // Each round begins with another contestant, so that none always follows the same one.
+    for (let turn = 0; turn < entries.length; turn++) {
+      const entry = entries[(round + turn) % entries.length];
+      entry.times.push((await entry.contestant.ask('run')).milliseconds);
+    }
+  }
+  for (const { contestant } of entries) contestant.end();
+  const [ours] = entries;
+  return entries.map(({ name, times, flops, sample, expected, milliseconds: first }) => {
+    const sorted = times.toSorted((a, b) => a - b);
+    const truth = expected ?? ours.sample;
+    return {
+      case: caseName,
+      name,
+      first,
+      median: sorted[Math.floor(sorted.length / 2)],
+      minimum: sorted[0],
+      gflops: flops / sorted[Math.floor(sorted.length / 2)] / 1e6,
+      error: Math.max(...sample.map((value, index) => Math.abs(value - truth[index]))),
+    };
+  });
+}
+
+if (!options.json) {
+  console.log(
+    `${cpus()[0].model.trim()}, ${options.threads} threads, Node ${process.versions.node}, ${rounds} rounds in turn`,
+  );
+}
+for (const caseName of options.case) {
+  const rows = await compare(caseName);
+  if (options.json) {
+    for (const row of rows) console.log(JSON.stringify(row));
+    continue;
+  }
+  console.log(`\n${caseName === 'detr' ? `DETR-R50 at ${options.size}` : caseName}`);
+  for (const row of rows) {
+    const ratio = row === rows[0] ? '' : `${(row.median / rows[0].median).toFixed(2)}x our time`;
+    console.log(
+      [
+        `  ${row.name.padEnd(58)}`,
+        `median ${row.median.toFixed(1).padStart(8)} ms`,
+        `min ${row.minimum.toFixed(1).padStart(8)} ms`,
+        `first ${row.first.toFixed(0).padStart(6)} ms`,
+        `${row.gflops.toFixed(1).padStart(6)} GFLOP/s`,
+        `error ${row.error.toExponential(0)}`,
+        ratio,
+      ].join('  '),
+    );
+  }
+}

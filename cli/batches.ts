@@ -1,0 +1,129 @@
+import { DetrError, DeviceLostError } from '../engine/errors.ts';
+import { readImage } from '../models/images/files.ts';
+import type { Image } from '../models/images/image.ts';
+import type { InputFile } from './files.ts';
+import { withoutFile } from './files.ts';
+import { ProgressBar, plural, printable } from './terminal.ts';
+
+/** A picture that was read. */
+export interface Picture {
+  /** Its place among the inputs. */
+  readonly index: number;
+  readonly path: string;
+  readonly image: Image;
+}
+
+export interface Failure {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface BatchOptions<Result> {
+  /** Pictures that go through the model together. */
+  readonly batchSize: number;
+  /** Work stops before the next batch once this is aborted. */
+  readonly signal: AbortSignal;
+  /** Runs the model on a batch and returns one result per picture. */
+  readonly run: (pictures: readonly Picture[]) => Promise<readonly Result[]>;
+  /** Prints and writes what was found in one picture. Called in the order of the inputs. */
+  readonly finish: (picture: Picture, result: Result) => Promise<void>;
+  readonly onFailure?: (failure: Failure) => void;
+}
+
+export interface Outcome {
+  readonly finished: number;
+  readonly failures: readonly Failure[];
+  readonly interrupted: boolean;
+}
+
+/**
+ * Takes pictures through a model in batches. A picture that cannot be read, or on which the model fails, is recorded and
+ * the others go on; while one batch is on the device the next is read. Shows progress on a terminal.
+ */
+export async function processBatches<Result>(
+  inputs: readonly InputFile[],
+  options: BatchOptions<Result>,
+): Promise<Outcome> {
+  const { batchSize, signal, run, finish } = options;
+  const failures: Failure[] = [];
+  let finished = 0;
+  const progress = new ProgressBar(inputs.length);
+  const fail = (path: string, error: unknown) => {
+    // A lost device fails everything that follows, and what is no DetrError is a bug: neither is the picture's fault.
+    if (error instanceof DeviceLostError || !(error instanceof DetrError)) throw error;
+    const failure = { path, message: withoutFile(error.message, path) };
+    failures.push(failure);
+    progress.above(() => options.onFailure?.(failure));
+  };
+  const read = async (start: number): Promise<(Picture | { path: string; error: unknown })[]> => {
+    const batch = inputs.slice(start, start + batchSize);
+    return Promise.all(
+      batch.map(async ({ path, problem }, offset) => {
+        try {
+          if (problem !== undefined) throw new DetrError(problem);
+          return { index: start + offset, path, image: await readImage(path) };
+        } catch (error) {
+          return { path, error };
+        }
+      }),
+    );
+  };
+  /** Together if possible; one by one when that fails, so that one picture's failure is not its neighbours'. */
+  const runSafely = async (pictures: readonly Picture[]): Promise<(Result | undefined)[]> => {
+    try {
+      return [...(await run(pictures))];
+    } catch (error) {
+      const [only] = pictures;
+      if (pictures.length === 1) {
+        fail(only!.path, error);
+        return [undefined];
+      }
+      if (error instanceof DeviceLostError || !(error instanceof DetrError)) throw error;
+      const results: (Result | undefined)[] = [];
+      for (const picture of pictures) results.push(...(await runSafely([picture])));
+      return results;
+    }
+  };
+
+  try {
+    let next = read(0);
+    for (let start = 0; start < inputs.length && !signal.aborted; start += batchSize) {
+      progress.show(inputs[start]!.path);
+      const batch = await next;
+      const pictures: Picture[] = [];
+      for (const entry of batch) {
+        if ('error' in entry) fail(entry.path, entry.error);
+        else pictures.push(entry);
+      }
+      const running = pictures.length === 0 ? Promise.resolve([]) : runSafely(pictures);
+      next = start + batchSize < inputs.length ? read(start + batchSize) : Promise.resolve([]);
+      const results = await running;
+      for (const [place, picture] of pictures.entries()) {
+        const result = results[place];
+        if (result === undefined) continue;
+        try {
+          progress.clear();
+          await finish(picture, result);
+          finished++;
+        } catch (error) {
+          fail(picture.path, error);
+        }
+      }
+      progress.advance(batch.length, inputs[start + batchSize]?.path ?? '');
+    }
+  } finally {
+    progress.clear();
+  }
+  return { finished, failures, interrupted: finished + failures.length < inputs.length };
+}
+
+/** What is said at the end when something went wrong: `2 of 5 pictures failed`, and how each did. */
+export function summarize({ finished, failures, interrupted }: Outcome, total: number): string {
+  const lines: string[] = [];
+  if (failures.length > 0) {
+    lines.push(`${failures.length} of ${plural(total, 'picture')} failed:`);
+    for (const { path, message } of failures) lines.push(`  ${printable(path)}: ${printable(message)}`);
+  }
+  if (interrupted) lines.push(`interrupted: ${finished} of ${plural(total, 'picture')} done`);
+  return lines.map(line => `${line}\n`).join('');
+}

@@ -1,0 +1,68 @@
+import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
+import { FileError, OptionError } from '../engine/errors.ts';
+import { fileSystemError } from '../weights/files.ts';
+
+/**
+ * A record of what a long run has done, one line of JSON for each image, so that it can go on after an interrupt. The first
+ * line says what the run is about. A line that was being written when the process ended is left out.
+ */
+export class Journal<Entry> {
+  readonly path: string;
+  /** What is done, by image id. */
+  readonly entries: Map<number, Entry>;
+  readonly #file: FileHandle;
+
+  private constructor(path: string, entries: Map<number, Entry>, file: FileHandle) {
+    this.path = path;
+    this.entries = entries;
+    this.#file = file;
+  }
+
+  /**
+   * Opens the journal at `path` and reads what is done; `restart` throws that away.
+   * @throws OptionError when it is about another run, FileError when it is damaged
+   */
+  static async open<Entry>(path: string, identity: object, restart: boolean): Promise<Journal<Entry>> {
+    if (restart) await rm(path, { force: true });
+    const header = JSON.stringify({ journal: 1, ...identity });
+    const content = await readIfThere(path);
+    const complete = content.subarray(0, content.lastIndexOf(0x0a) + 1);
+    const [first, ...lines] = complete.toString('utf8').split('\n').slice(0, -1);
+    if (first !== undefined && first !== header) {
+      throw new OptionError(
+        `--out: ${path} is the record of an interrupted run with other options (${first}); choose another folder or add --restart`,
+      );
+    }
+    const entries = new Map<number, Entry>();
+    for (const [index, line] of lines.entries()) {
+      try {
+        const [id, entry] = JSON.parse(line) as [number, Entry];
+        entries.set(id, entry);
+      } catch (cause) {
+        throw new FileError({ file: path }, `line ${index + 2} is damaged; add --restart to begin anew`, { cause });
+      }
+    }
+    const file = await open(path, 'a');
+    await file.truncate(complete.length);
+    if (first === undefined) await file.appendFile(`${header}\n`);
+    return new Journal(path, entries, file);
+  }
+
+  async add(id: number, entry: Entry): Promise<void> {
+    await this.#file.appendFile(`${JSON.stringify([id, entry])}\n`);
+    this.entries.set(id, entry);
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}
+
+async function readIfThere(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
+    throw fileSystemError(path, error);
+  }
+}

@@ -1,0 +1,101 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { findPictures, outputPaths, readJsonFile, writeJsonFile } from '../../cli/files.ts';
+import { Journal } from '../../cli/journal.ts';
+import { FileError, OptionError } from '../../engine/errors.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { rejectsWith } from '../support/throws.ts';
+
+const folder = temporaryFolder('files');
+
+test('folders give their pictures in natural order, files are taken as they are', async () => {
+  const pictures = join(folder, 'pictures');
+  mkdirSync(join(pictures, 'below.png'), { recursive: true });
+  for (const name of ['10.png', '9.PNG', 'a.jpeg', 'b.JPG', '.hidden.png', 'notes.txt'])
+    writeFileSync(join(pictures, name), '');
+  mkdirSync(join(folder, 'empty'));
+  const found = await findPictures([pictures, join(folder, 'any.dat'), join(folder, 'empty')]);
+  const names = found.map(
+    ({ path, problem }) => `${path.slice(folder.length + 1)}${problem === undefined ? '' : `: ${problem}`}`,
+  );
+  assert.equal(names, [
+    'pictures/9.PNG',
+    'pictures/10.png',
+    'pictures/a.jpeg',
+    'pictures/b.JPG',
+    'any.dat: no such file or folder',
+    'empty: expected PNG or JPEG pictures in this folder, got none',
+  ]);
+});
+
+test('results have the names of their pictures, numbered when they meet', () => {
+  assert.equal(outputPaths(['a/x.png', 'b/X.jpg', 'y.tar.png', 'x.png'], 'out', '.png'), [
+    join('out', 'x.png'),
+    join('out', 'X-2.png'),
+    join('out', 'y.tar.png'),
+    join('out', 'x-3.png'),
+  ]);
+});
+
+test('a result never takes the place of a picture', () => {
+  assert.throws(
+    () => outputPaths(['pictures/a.png', 'pictures/b.jpg'], './pictures/', '.png'),
+    (error: unknown) =>
+      error instanceof OptionError && /^--out: expected a folder without the pictures themselves/.test(error.message),
+  );
+  outputPaths(['pictures/a.jpg'], 'pictures', '.png');
+});
+
+test('JSON files are objects, and errors name them', async () => {
+  const path = join(folder, 'x.json');
+  await writeJsonFile(path, { a: [1, 2] });
+  assert.equal(await readJsonFile(path), { a: [1, 2] });
+  assert.is(readFileSync(path, 'utf8'), '{"a":[1,2]}\n');
+  writeFileSync(path, '{"a":');
+  await rejectsWith(() => readJsonFile(path), FileError, /x\.json: expected JSON, got /);
+  writeFileSync(path, '[1]');
+  await rejectsWith(() => readJsonFile(path), FileError, /x\.json: expected a JSON object/);
+  await rejectsWith(() => readJsonFile(join(folder, 'none.json')), FileError, /none\.json: no such file/);
+});
+
+test('a journal goes on where it stopped, without a line that was cut off', async () => {
+  const path = join(folder, 'journal.jsonl');
+  const first = await Journal.open<string>(path, { model: 'm' }, false);
+  await first.add(3, 'three');
+  await first.add(7, 'seven');
+  await first.close();
+  writeFileSync(path, `${readFileSync(path, 'utf8')}[9,"ni`);
+
+  const second = await Journal.open<string>(path, { model: 'm' }, false);
+  assert.equal(
+    [...second.entries],
+    [
+      [3, 'three'],
+      [7, 'seven'],
+    ],
+  );
+  await second.add(9, 'nine');
+  await second.close();
+  assert.is(readFileSync(path, 'utf8').split('\n').length, 5);
+
+  await rejectsWith(
+    () => Journal.open(path, { model: 'other' }, false),
+    OptionError,
+    /interrupted run with other options/,
+  );
+  const anew = await Journal.open<string>(path, { model: 'other' }, true);
+  assert.is(anew.entries.size, 0);
+  await anew.close();
+});
+
+test('a damaged journal is refused', async () => {
+  const path = join(folder, 'damaged.jsonl');
+  const journal = await Journal.open<string>(path, {}, false);
+  await journal.close();
+  writeFileSync(path, `${readFileSync(path, 'utf8')}garbage\n[1,"one"]\n`);
+  await rejectsWith(() => Journal.open(path, {}, false), FileError, /damaged\.jsonl: line 2 is damaged; add --restart/);
+});
+
+test.run();
