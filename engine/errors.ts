@@ -38,6 +38,9 @@ export class FileError extends DetrError {
   }
 }
 
+/** A model cannot be fetched from the hub, or is not in the cache while offline. */
+export class DownloadError extends DetrError {}
+
 /** A device cannot be created, failed, or was used wrongly. */
 export class DeviceError extends DetrError {}
 

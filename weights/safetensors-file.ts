@@ -57,7 +57,8 @@ export async function openShards(path: string, openShard: (path: string) => Prom
   };
 }
 
-async function readShardIndex(path: string): Promise<Map<string, string>> {
+/** The shard of each tensor, as an index file tells it. @throws {FileError} when the file is no index of shards beside it */
+export async function readShardIndex(path: string): Promise<Map<string, string>> {
   const source = await openFile(path);
   let json: Uint8Array;
   try {

@@ -1,0 +1,218 @@
+// Requests to the hub: redirects that do not carry the token away, silence that ends, errors in words.
+import { DownloadError } from '../../engine/errors.ts';
+import { pause } from './pause.ts';
+import type { HubSettings } from './settings.ts';
+
+const maximumRedirects = 10;
+/** A server that sends less than this within the time limit counts as silent. */
+const audibleBytes = 1024;
+/** Longest pause that a server may ask for before the request is tried again. */
+const maximumRetryAfterMilliseconds = 60_000;
+
+/** A request failed in a way that may pass: try again. */
+export class PassingFailure extends Error {
+  /** How long the server asks to wait. */
+  readonly retryAfterMilliseconds: number | undefined;
+
+  constructor(message: string, retryAfterMilliseconds?: number, options?: ErrorOptions) {
+    super(message, options);
+    this.retryAfterMilliseconds = retryAfterMilliseconds;
+  }
+}
+
+export interface HubResponse {
+  readonly status: number;
+  /** Headers of the answer; what only an earlier, redirecting answer said is kept. */
+  readonly headers: Headers;
+  /** Where the content lies: for a HEAD that was sent on to another host, that host's address. */
+  readonly url: string;
+  /** The content, chunk by chunk. Ends the request when it is left early. */
+  readonly content: AsyncIterable<Uint8Array>;
+  /** Ends the request without reading its content. */
+  readonly discard: () => void;
+}
+
+/**
+ * Sends a request and follows redirects. The token goes to the hub's own origin only. A HEAD stops at the hub's last word:
+ * it does not follow to storage on another host, whose answer would know nothing of commits.
+ * @throws {PassingFailure} when there is no answer, or the server is overloaded or in trouble
+ * @throws the signal's reason when it aborts
+ */
+export async function sendRequest(
+  method: 'GET' | 'HEAD',
+  address: string,
+  headers: Readonly<Record<string, string>>,
+  settings: HubSettings,
+): Promise<HubResponse> {
+  const hubOrigin = new URL(settings.endpoint).origin;
+  const known = new Headers();
+  let url = new URL(address);
+  for (let redirects = 0; redirects <= maximumRedirects; redirects++) {
+    const isHub = url.origin === hubOrigin;
+    const authorization: Record<string, string> =
+      isHub && settings.token !== undefined ? { authorization: `Bearer ${settings.token}` } : {};
+    const response = await sendOnce(method, url, { ...headers, ...authorization }, settings);
+    for (const [name, value] of response.headers) known.set(name, value);
+    const location = response.headers.get('location');
+    const isRedirect = [301, 302, 303, 307, 308].includes(response.status);
+    if (!isRedirect || location === null) {
+      failInPassing(response);
+      return { ...response, headers: known };
+    }
+    response.discard();
+    const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
+    if (next === undefined || !isAllowedRedirect(url, next)) {
+      throw new DownloadError(
+        `${url.href}: the server redirects to ${JSON.stringify(location.slice(0, 200))}, refused`,
+      );
+    }
+    if (method === 'HEAD' && next.origin !== hubOrigin) {
+      // Its length is that of the redirect's own text.
+      known.delete('content-length');
+      return { ...response, headers: known, url: next.href };
+    }
+    url = next;
+  }
+  throw new DownloadError(`${address}: more than ${maximumRedirects} redirects`);
+}
+
+/** Web addresses only, and none that gives up encryption. */
+function isAllowedRedirect(from: URL, to: URL): boolean {
+  return to.protocol === 'https:' || (to.protocol === 'http:' && from.protocol === 'http:');
+}
+
+async function sendOnce(
+  method: string,
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  settings: HubSettings,
+): Promise<HubResponse> {
+  settings.signal?.throwIfAborted();
+  const request = new AbortController();
+  const stop = () => request.abort();
+  settings.signal?.addEventListener('abort', stop, { once: true });
+  const silence = new PassingFailure(`the server was silent for ${settings.timeoutMilliseconds} ms`);
+  let isSilent = false;
+  const fallSilent = () => {
+    isSilent = true;
+    request.abort();
+  };
+  let timer = setTimeout(fallSilent, settings.timeoutMilliseconds);
+  const finish = () => {
+    clearTimeout(timer);
+    settings.signal?.removeEventListener('abort', stop);
+    request.abort();
+  };
+  const explain = (error: unknown): unknown => {
+    if (settings.signal?.aborted) return settings.signal.reason;
+    return isSilent ? silence : new PassingFailure(networkProblem(error), undefined, { cause: error });
+  };
+
+  try {
+    const response = await fetch(url, { method, headers, redirect: 'manual', signal: request.signal });
+    let deadline = performance.now() + settings.timeoutMilliseconds;
+    const startTimer = () => {
+      clearTimeout(timer);
+      timer = setTimeout(fallSilent, Math.max(0, deadline - performance.now()));
+    };
+    startTimer();
+    const content = async function* () {
+      let received = 0;
+      try {
+        for await (const chunk of response.body ?? []) {
+          clearTimeout(timer);
+          received += (chunk as Uint8Array).byteLength;
+          yield chunk as Uint8Array;
+          if (received >= audibleBytes) {
+            received = 0;
+            deadline = performance.now() + settings.timeoutMilliseconds;
+          }
+          startTimer();
+        }
+      } catch (error) {
+        throw explain(error);
+      } finally {
+        finish();
+      }
+    };
+    if (method === 'HEAD') finish();
+    return { status: response.status, headers: response.headers, url: url.href, content: content(), discard: finish };
+  } catch (error) {
+    finish();
+    throw explain(error);
+  }
+}
+
+function failInPassing(response: HubResponse): void {
+  const { status, headers } = response;
+  if (status !== 408 && status !== 429 && status < 500) return;
+  response.discard();
+  const seconds = Number(headers.get('retry-after'));
+  const asked = Number.isFinite(seconds) && seconds > 0 ? 1000 * seconds : undefined;
+  const meaning = status === 429 ? 'too many requests' : status === 408 ? 'it waited too long' : 'it is in trouble';
+  throw new PassingFailure(
+    `the server answered ${status}: ${meaning}`,
+    asked === undefined ? undefined : Math.min(asked, maximumRetryAfterMilliseconds),
+  );
+}
+
+const networkReasons: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'the host is unknown; is there a network connection?',
+  EAI_AGAIN: 'the host cannot be looked up; is there a network connection?',
+  ECONNREFUSED: 'the connection was refused',
+  ECONNRESET: 'the connection was cut',
+  EPIPE: 'the connection was cut',
+  ETIMEDOUT: 'the connection timed out',
+  EHOSTUNREACH: 'the host cannot be reached',
+  ENETUNREACH: 'there is no network',
+  UND_ERR_SOCKET: 'the connection was cut',
+  UND_ERR_CONNECT_TIMEOUT: 'the connection timed out',
+  UND_ERR_HEADERS_TIMEOUT: 'the server did not answer',
+  UND_ERR_BODY_TIMEOUT: 'the server fell silent',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the connection ended before the announced length',
+};
+
+/** What lies behind a bare "fetch failed". */
+function networkProblem(error: unknown): string {
+  let innermost: unknown = error;
+  for (let depth = 0; depth < 8 && innermost instanceof Error; depth++) {
+    const { code } = innermost as NodeJS.ErrnoException;
+    if (code !== undefined && networkReasons[code] !== undefined) return networkReasons[code];
+    if (code?.includes('CERT') || code?.startsWith('ERR_TLS'))
+      return `the server's certificate is not trusted (${code})`;
+    const inner: unknown = innermost instanceof AggregateError ? innermost.errors[0] : innermost.cause;
+    if (inner === undefined) break;
+    innermost = inner;
+  }
+  return innermost instanceof Error ? `the connection failed (${innermost.message})` : 'the connection failed';
+}
+
+/**
+ * Tries `work` again when it fails in passing, with pauses that double, until the allowed number of failures in a row.
+ * `work` may report that it got somewhere, which starts the count anew.
+ * @throws {DownloadError} `what: reason (n attempts)` when it never succeeds
+ */
+export async function withRetries<Result>(
+  what: string,
+  settings: HubSettings,
+  work: (report: { progress: () => void }) => Promise<Result>,
+): Promise<Result> {
+  let failures = 0;
+  const progress = () => {
+    failures = 0;
+  };
+  for (;;) {
+    try {
+      return await work({ progress });
+    } catch (error) {
+      if (!(error instanceof PassingFailure)) throw error;
+      failures++;
+      if (failures >= settings.attempts) {
+        const attempts = failures === 1 ? '1 attempt' : `${failures} attempts`;
+        throw new DownloadError(`${what}: ${error.message} (${attempts})`, { cause: error });
+      }
+      const delay = settings.retryDelayMilliseconds * 2 ** (failures - 1) * (0.75 + Math.random() / 2);
+      await pause(error.retryAfterMilliseconds ?? delay, settings.signal);
+    }
+  }
+}

@@ -1,0 +1,74 @@
+// One download at a time for each file of the cache, across processes. A lock is a file that exists: its owner touches it
+// while it works, so that one left behind by a dead process is seen to be dead. The lock only saves bandwidth: two holders
+// would write the same bytes to the same places.
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { fileSystemError } from '../files.ts';
+import { pause } from './pause.ts';
+
+const pollMilliseconds = 100;
+const touchMilliseconds = 5_000;
+/** A lock that nobody touched for so long is abandoned, whatever machine its owner ran on. */
+const abandonedMilliseconds = 60_000;
+
+/**
+ * Runs `work` while holding the lock at `path`, waiting for another holder to finish first.
+ * @throws whatever `work` throws; the signal's reason when it aborts the wait; {FileError} when the folder is not writable
+ */
+export async function withLock<Result>(
+  path: string,
+  signal: AbortSignal | undefined,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomBytes(8).toString('hex') });
+  await mkdir(dirname(path), { recursive: true }).catch(error => {
+    throw fileSystemError(dirname(path), error);
+  });
+  while (!(await tryToCreate(path, owner))) {
+    if (await isAbandoned(path)) await rm(path, { force: true });
+    else await pause(pollMilliseconds, signal);
+  }
+  const touch = setInterval(() => utimes(path, new Date(), new Date()).catch(() => {}), touchMilliseconds);
+  touch.unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(touch);
+    if ((await readFile(path, 'utf8').catch(() => '')) === owner) await rm(path, { force: true });
+  }
+}
+
+async function tryToCreate(path: string, owner: string): Promise<boolean> {
+  try {
+    const handle = await open(path, 'wx');
+    await handle.writeFile(owner);
+    await handle.close();
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw fileSystemError(path, error);
+  }
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  try {
+    const { mtimeMs } = await stat(path);
+    if (Date.now() - mtimeMs > abandonedMilliseconds) return true;
+    const { pid, host } = JSON.parse(await readFile(path, 'utf8')) as { pid: number; host: string };
+    return host === hostname() && !isAlive(pid);
+  } catch {
+    // Released meanwhile, or its owner has not written its name yet.
+    return false;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
