@@ -71,10 +71,48 @@ export function resolveNames(
   return { found, missing, unused: stored.filter(name => !isUsed(name)) };
 }
 
+/**
+ * How a hub checkpoint would name the tensors of one checkpoint: what each stored name stands for. Batch counters and other
+ * leftovers are left out, and so are the decoder's copies of heads that are stored at the top as well. The backbone keeps
+ * HuggingFace's ResNet names where it has them, as its configuration says so.
+ */
+export function hubNames(names: Iterable<string>): ReadonlyMap<string, StoredName> {
+  const stored = [...names].filter(name => !ignored.test(name));
+  const targetsOfStored = canonicalNames(
+    stored,
+    dialects.filter(dialect => dialect !== huggingFaceResNet),
+  );
+  const targets = new Set([...targetsOfStored.values()].flat());
+  const prefix = [...targets].some(name => segmentationHead.test(name))
+    ? [...targets].some(name => conditionalLayer.test(name))
+      ? 'conditional_detr.'
+      : 'detr.'
+    : '';
+  const result = new Map<string, StoredName>();
+  for (const name of stored) {
+    const parts = targetsOfStored.get(name)!;
+    for (const [index, target] of parts.entries()) {
+      const isCopy = target.startsWith('decoder.') && head.test(target) && targets.has(target.slice('decoder.'.length));
+      const wrapped = topLevelHead.test(target) ? target : `model.${target}`;
+      const hubName = segmentationHead.test(target) ? target : prefix + wrapped;
+      if (isCopy || result.has(hubName)) continue;
+      result.set(hubName, parts.length === 1 ? { name } : { name, part: { index, of: parts.length } });
+    }
+  }
+  return result;
+}
+
+const segmentationHead = /^(?:mask_head|bbox_attention)\./;
+const topLevelHead = /^(?:class_labels_classifier|bbox_predictor|class_embed|bbox_embed|mask_head|bbox_attention)\./;
+const conditionalLayer = /^decoder\.layers\.0\.sa_qcontent_proj\./;
+
 /** The hub name of a tensor without the wrapping class's prefix, for each name of one checkpoint. */
-export function canonicalNames(names: readonly string[]): ReadonlyMap<string, readonly string[]> {
+function canonicalNames(
+  names: readonly string[],
+  among: readonly Dialect[] = dialects,
+): ReadonlyMap<string, readonly string[]> {
   const bare = names.map(name => name.replace(wrappingPrefix, ''));
-  const spoken = dialects.filter(({ spokenIf }) => bare.some(name => spokenIf.test(name)));
+  const spoken = among.filter(({ spokenIf }) => bare.some(name => spokenIf.test(name)));
   const renames = spoken.flatMap(dialect => dialect.renames);
   return new Map(names.map((name, i) => [name, applyFirst(renames, bare[i]!)]));
 }
