@@ -124,3 +124,13 @@ export type {
   SettingsInput,
   Size,
 } from './models/processing/settings.ts';
+export { openCheckpoint } from './weights/checkpoint.ts';
+export { type ConvertOptions, type ConvertResult, convertCheckpoint } from './weights/convert.ts';
+export { downloadSnapshot, type ModelParts, resolveModel } from './weights/hub/hub.ts';
+export type { DownloadProgress, HubOptions } from './weights/hub/settings.ts';
+export { type MatchOptions, matchCheckpoint, renamedSource } from './weights/match.ts';
+export { type HeadTying, type ResolvedNames, resolveNames, type StoredName } from './weights/names.ts';
+export { encodeSafetensors, parseSafetensors, type TensorToWrite } from './weights/safetensors.ts';
+export { openSafetensors, writeSafetensors } from './weights/safetensors-file.ts';
+export type { Checkpoint, TensorEntry, WeightSource } from './weights/source.ts';
+export { type SyntheticOptions, syntheticSource, syntheticTensor } from './weights/synthetic.ts';
