@@ -428,7 +428,8 @@ async function locateStorages(
   for (const key of keys) {
     const storage = typeof key === 'string' ? storages.get(key) : undefined;
     const location = { file: source.name, byte: position };
-    if (storage?.type === undefined) throw new FileError(location, `nothing refers to storage ${JSON.stringify(String(key))}`);
+    if (storage?.type === undefined)
+      throw new FileError(location, `nothing refers to storage ${JSON.stringify(String(key))}`);
     const counter = await readRange(source, position, position + 8);
     const count = new DataView(counter.buffer).getBigInt64(0, true);
     if (count !== BigInt(storage.wholeLength)) {
