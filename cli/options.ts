@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { OptionError } from '../engine/errors.ts';
+import { editDistance } from '../weights/suggest.ts';
 import { wrap } from './terminal.ts';
 
 /** One option of a command. Its name on the command line is its key in kebab-case: `maskThreshold` → `--mask-threshold`. */
@@ -182,26 +183,6 @@ export function suggestion(word: string, known: readonly string[]): string {
     }
   }
   return nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
-}
-
-/** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
-function editDistance(from: string, to: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: to.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= from.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= to.length; column++) {
-      const replaced = last[column - 1]! + (from[row - 1] === to[column - 1] ? 0 : 1);
-      let edits = Math.min(replaced, last[column]! + 1, current[column - 1]! + 1);
-      if (row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]) {
-        edits = Math.min(edits, beforeLast[column - 2]! + 1);
-      }
-      current.push(edits);
-    }
-    beforeLast = last;
-    last = current;
-  }
-  return last[to.length]!;
 }
 
 /** `a, b or c` */
