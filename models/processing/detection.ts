@@ -4,6 +4,7 @@
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import { checkNumber, checkOptionNames, checkSizes, type ImageSize } from './options.ts';
+import { probability } from './probability.ts';
 
 /** What `postProcess…` methods need of a model's outputs; further outputs are ignored. */
 export interface DetectionOutputs {
@@ -72,7 +73,7 @@ export function detectTopK(outputs: DetectionOutputs, options: TopKDetectionOpti
   if (!Number.isInteger(topK) || topK < 1)
     throw new OptionError(`${where}: expected topK to be a positive whole number, got ${topK}`);
   return detect(outputs, options, where, (logits, _, columns) => {
-    const scores = logits.map(sigmoid);
+    const scores = logits.map(probability);
     const order = Uint32Array.from(scores, (_, index) => index).sort((a, b) => scores[b]! - scores[a]! || a - b);
     return Array.from(order.subarray(0, topK), index => ({
       query: Math.floor(index / columns),
@@ -159,13 +160,17 @@ export function checkLogits(logits: HostTensor, where: string): [batch: number, 
   return [batch, queries, columns];
 }
 
-/** Softmax of one row, rounded to float32. */
+/** Softmax of one row, rounded to float32 at the steps where PyTorch rounds: labels hang on scores that are equal then. */
 export function softmax(logits: Float32Array, probabilities: Float32Array): void {
   let largest = Number.NEGATIVE_INFINITY;
   for (const logit of logits) if (logit > largest) largest = logit;
   let sum = 0;
-  for (let index = 0; index < logits.length; index++) sum += Math.exp(logits[index]! - largest);
-  for (let index = 0; index < logits.length; index++) probabilities[index] = Math.exp(logits[index]! - largest) / sum;
+  for (let index = 0; index < logits.length; index++) {
+    probabilities[index] = Math.exp(Math.fround(logits[index]! - largest));
+    sum += probabilities[index]!;
+  }
+  sum = Math.fround(sum);
+  for (let index = 0; index < logits.length; index++) probabilities[index] = probabilities[index]! / sum;
 }
 
 /** The first of the largest values. */
@@ -174,5 +179,3 @@ export function indexOfLargest(values: Float32Array): number {
   for (let index = 1; index < values.length; index++) if (values[index]! > values[best]!) best = index;
   return best;
 }
-
-export const sigmoid = (logit: number): number => 1 / (1 + Math.exp(-logit));

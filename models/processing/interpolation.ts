@@ -19,7 +19,8 @@ export function linearTaps(inputs: number, outputs: number): LinearTaps {
   const round = Math.fround;
   const scale = round(inputs / outputs);
   for (let output = 0; output < outputs; output++) {
-    const source = inputs === outputs ? output : Math.max(0, round(round(scale * round(output + 0.5)) - 0.5));
+    // One rounding: PyTorch's binaries multiply and subtract in a fused operation.
+    const source = inputs === outputs ? output : Math.max(0, round(scale * (output + 0.5) - 0.5));
     const index = Math.min(Math.trunc(source), inputs - 1);
     const weight = Math.min(Math.max(round(source - index), 0), 1);
     low[output] = index;
