@@ -17,6 +17,8 @@ export interface AdapterTraits {
   /** A software adapter (llvmpipe, SwiftShader): barriers and workgroup memory cost more than they save. */
   readonly software: boolean;
   readonly subgroups: boolean;
+  /** Invocations per subgroup where it is always the same, else 0. */
+  readonly subgroupSize: number;
   readonly shaderF16: boolean;
   readonly maxWorkgroupStorageBytes: number;
   readonly maxInvocationsPerWorkgroup: number;
@@ -25,7 +27,8 @@ export interface AdapterTraits {
 /**
  * A WGSL dispatch. Bindings of group 0 are numbered by position: inputs (`read`), outputs (`read_write`), then the
  * uniform struct of the scalars. An absent optional input leaves its number unused. The text is the pipeline's cache key:
- * sizes that vary with the image belong in `scalars`. The entry point is `main`.
+ * sizes that vary with the image belong in `scalars`. The entry point is `main`. A binding reaches to the next multiple of
+ * 16 bytes at least, with undefined contents, so that tensors of any size can be read by vec4f.
  */
 export interface WgslProgram {
   readonly code: string;

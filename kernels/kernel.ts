@@ -20,6 +20,8 @@ export interface Kernel<Problem = never> {
   /** Puts inputs on the device (packing weights once); the result records one launch per call and returns its outputs. */
   prepare(device: Device, problem: Problem, inputs: KernelInputs): () => Tensor[];
   cost(problem: Problem): Cost;
+  /** The WGSL takes different forms by adapter, and tests try them all. */
+  readonly hasForms?: true;
   /**
    * Largest allowed |ours - reference| per element, relative to the magnitude that the reference reports for it
    * (the sum of absolute terms for reductions), in units of float32 epsilon. Default 16.

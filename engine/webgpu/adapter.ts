@@ -56,6 +56,7 @@ export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapte
   const traits: AdapterTraits = {
     software,
     subgroups: features.has('subgroups'),
+    subgroupSize: features.has('subgroups') ? fixedSubgroupSize(adapter.info) : 0,
     shaderF16: features.has('shader-f16'),
     maxWorkgroupStorageBytes: limits.maxComputeWorkgroupStorageSize,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
@@ -63,6 +64,10 @@ export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapte
   const { description, device, architecture, vendor } = adapter.info;
   const described = [description, device, `${vendor} ${architecture}`.trim()].find(text => text) ?? 'unnamed adapter';
   return { gpuDevice, traits, name: `webgpu (${described}${software ? ', software' : ''})` };
+}
+
+function fixedSubgroupSize({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo): number {
+  return subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
 }
 
 function isSoftware(info: GPUAdapterInfo): boolean {

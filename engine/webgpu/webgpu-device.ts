@@ -120,10 +120,16 @@ export class WebGpuDevice extends Device {
     void gpuDevice.lost.then(({ reason, message }) => this.#lose(`the adapter was lost (${reason}): ${message}`));
   }
 
-  /** Undefined if there is no adapter, or only a software one and that is not accepted. */
-  static async open({ acceptSoftware }: { acceptSoftware: boolean }): Promise<WebGpuDevice | undefined> {
-    const opened = await openAdapter(acceptSoftware);
-    return opened === undefined ? undefined : new WebGpuDevice(opened);
+  /**
+   * Undefined if there is no adapter, or only a software one and that is not accepted. `traits` override what kernels choose
+   * their form by, to try a form on an adapter that it is not meant for.
+   */
+  static async open(options: {
+    acceptSoftware: boolean;
+    traits?: Partial<AdapterTraits>;
+  }): Promise<WebGpuDevice | undefined> {
+    const opened = await openAdapter(options.acceptSoftware);
+    return opened && new WebGpuDevice({ ...opened, traits: { ...opened.traits, ...options.traits } });
   }
 
   /** Bind groups that are kept for the next pass. */

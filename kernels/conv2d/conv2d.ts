@@ -95,9 +95,7 @@ export function packConv2d(
     throw new ShapeError(`packConv2d: expected output channels in ${groups} equal groups, got ${outChannels}`);
   }
   const packed = device.tensor(
-    device.kind === 'cpu'
-      ? packConv2dForCpu(weight, stride, groups)
-      : packConv2dForWebGpu(weight, { stride, dilation, groups }),
+    device.kind === 'cpu' ? packConv2dForCpu(weight, stride, groups) : packConv2dForWebGpu(weight, { groups }),
   );
   const biasTensor = bias === undefined ? undefined : device.tensor(bias);
   return {
@@ -251,6 +249,7 @@ const resnet = (
 
 export const conv2dKernel = defineKernel<Conv2dProblem>({
   name: 'conv2d',
+  hasForms: true,
   cases: {
     'ResNet-50 stem 7x7/2, 800x1066': resnet([3, 800, 1066], 64, 7, 2),
     'ResNet-50 layer1 1x1 64-64': resnet([64, 200, 267], 64, 1),

@@ -136,6 +136,7 @@ export interface LinearProblem {
 
 export const linearKernel = defineKernel<LinearProblem>({
   name: 'linear',
+  hasForms: true,
   cases: {
     'feed-forward in, 800x1066': { rows: [1, 850], inFeatures: 256, outFeatures: 2048, bias: true, activation: 'relu' },
     'feed-forward out, 800x1066': { rows: [1, 850], inFeatures: 2048, outFeatures: 256, bias: true, residual: true },

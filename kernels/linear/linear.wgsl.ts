@@ -1,5 +1,6 @@
 import type { AdapterTraits, HostTensor, WgslProgram } from '../../engine/index.ts';
 import { type Activation, activationWgsl } from '../activation.ts';
+import { addQuad, gemmForm, gemmProgram, quadType, rowMajorLeft, storeQuad } from '../gemm.wgsl.ts';
 
 export interface LinearSizes {
   readonly rows: number;
@@ -10,42 +11,52 @@ export interface LinearSizes {
   readonly activation: Activation | undefined;
 }
 
-/** The weight [N, K] as the WebGPU kernel reads it. */
-export function packLinearForWebGpu(weight: HostTensor): HostTensor {
-  return weight;
-}
+const quadsOf = (size: number) => Math.ceil(size / 4);
 
-const WORKGROUP = 64;
-
-/** One thread per output. */
-export function linearProgram(_traits: AdapterTraits, sizes: LinearSizes): WgslProgram {
-  const { rows, inFeatures, outFeatures, bias, residual, activation } = sizes;
-  const code = /* wgsl */ `
-struct Sizes { rows: u32, inFeatures: u32, outFeatures: u32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-${bias ? '@group(0) @binding(2) var<storage, read> bias: array<f32>;' : ''}
-${residual ? '@group(0) @binding(3) var<storage, read> residual: array<f32>;' : ''}
-@group(0) @binding(4) var<storage, read_write> output: array<f32>;
-@group(0) @binding(5) var<uniform> sizes: Sizes;
-${activationWgsl(activation)}
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let column = id.x;
-  if (column >= sizes.outFeatures) { return; }
-  for (var row = id.y; row < sizes.rows; row += ${MAXIMUM_WORKGROUPS}u) {
-    var sum = 0.0;
-    for (var k = 0u; k < sizes.inFeatures; k++) {
-      sum += x[row * sizes.inFeatures + k] * weight[column * sizes.inFeatures + k];
-    }
-    let index = row * sizes.outFeatures + column;
-    ${bias ? 'sum += bias[column];' : ''}
-    ${residual ? 'sum += residual[index];' : ''}
-    output[index] = activate(sum);
+/** The weight [N, K] as the WebGPU kernel reads it: transposed, both sizes filled up with zeros to multiples of four. */
+export function packLinearForWebGpu({ shape, data }: HostTensor): HostTensor {
+  const [outFeatures, inFeatures] = shape as [number, number];
+  const [paddedOut, paddedIn] = [4 * quadsOf(outFeatures), 4 * quadsOf(inFeatures)];
+  const packed = new Float32Array(paddedIn * paddedOut);
+  for (let n = 0; n < outFeatures; n++) {
+    for (let k = 0; k < inFeatures; k++) packed[k * paddedOut + n] = data[n * inFeatures + k]!;
   }
-}`;
-  const workgroups = [Math.ceil(outFeatures / WORKGROUP), Math.min(rows, MAXIMUM_WORKGROUPS), 1] as const;
-  return { code, workgroups, scalars: [rows, inFeatures, outFeatures] };
+  return { shape: [paddedIn, paddedOut], data: packed };
 }
 
-const MAXIMUM_WORKGROUPS = 65_535;
+/** x · Wᵀ with bias, residual and activation. */
+export function linearProgram(traits: AdapterTraits, launch: LinearSizes): WgslProgram {
+  const { rows, inFeatures, outFeatures, bias, residual, activation } = launch;
+  const size = { batches: 1, rows, columns: outFeatures };
+  const bindings = /* wgsl */ `
+@group(0) @binding(0) var<storage, read> x: array<${quadType(inFeatures)}>;
+@group(0) @binding(1) var<storage, read> weight: array<vec4f>;
+${bias ? '@group(0) @binding(2) var<storage, read> bias: array<vec4f>;' : ''}
+${residual ? `@group(0) @binding(3) var<storage, read> residual: array<${quadType(outFeatures)}>;` : ''}
+@group(0) @binding(4) var<storage, read_write> output: array<${quadType(outFeatures)}>;`;
+  const functions = /* wgsl */ `
+${activationWgsl(activation)}
+struct Columns { quad: u32 }
+fn columnsAt(batch: u32, column: u32) -> Columns { return Columns(min(column / 4u, sizes.columnQuads - 1u)); }
+${rowMajorLeft('x', inFeatures)}
+fn right(columns: Columns, k: u32) -> vec4f { return weight[k * sizes.columnQuads + columns.quad]; }
+fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
+  let index = row * sizes.columns + column;
+  var value = sum${bias ? ' + bias[column / 4u]' : ''};
+  ${residual ? addQuad('residual', outFeatures) : ''}
+  value = activate4(value);
+  ${storeQuad('output', outFeatures)}
+}`;
+  return gemmProgram(
+    {
+      ...size,
+      quads: quadsOf(inFeatures),
+      bindings,
+      uniformBinding: 5,
+      uniforms: { inner: inFeatures, columnQuads: quadsOf(outFeatures) },
+      functions,
+      leftNeighbours: 'quads',
+    },
+    gemmForm(size, traits),
+  );
+}

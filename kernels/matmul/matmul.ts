@@ -89,10 +89,12 @@ export interface MatmulProblem {
 
 export const matmulKernel = defineKernel<MatmulProblem>({
   name: 'matmul',
+  hasForms: true,
   cases: {
     'mask attention, 800x1066': { a: [8, 100, 32], b: [8, 850, 32], transposeB: true },
     'one matrix, 850 x 256 x 2048': { a: [850, 256], b: [256, 2048] },
   },
+  edges: { 'more workgroups than a dimension holds': { a: [70_000, 2, 3], b: [70_000, 3, 2] } },
   random(random) {
     const batch = random.pick([[], [1], [3], [2, 3], [0]]);
     const size = () => random.pick([1, 2, 3, 7, 8, 17, 32, random.integer(1, 100)]);

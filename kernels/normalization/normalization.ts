@@ -118,6 +118,7 @@ export interface LayerNormProblem {
 
 export const layerNormKernel = defineKernel<LayerNormProblem>({
   name: 'layerNorm',
+  hasForms: true,
   cases: {
     'encoder, 800x1066': { shape: [1, 850, 256], epsilon: 1e-5 },
     decoder: { shape: [1, 100, 256], epsilon: 1e-5 },

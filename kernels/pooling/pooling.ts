@@ -136,6 +136,7 @@ export interface MeanOverSpaceProblem {
 
 export const meanOverSpaceKernel = defineKernel<MeanOverSpaceProblem>({
   name: 'meanOverSpace',
+  hasForms: true,
   cases: {
     'squeeze-excite, stride 4': { shape: [1, 16, 200, 267] },
     'squeeze-excite, stride 16': { shape: [1, 240, 50, 67] },

@@ -43,6 +43,7 @@ export interface SoftmaxProblem {
 
 export const softmaxKernel = defineKernel<SoftmaxProblem>({
   name: 'softmax',
+  hasForms: true,
   cases: {
     'class scores': { shape: [1, 100, 92] },
     'mask attention over heads and space, 800x1066': { shape: [1, 100, 6800] },

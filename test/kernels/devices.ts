@@ -1,23 +1,34 @@
 import { availableParallelism } from 'node:os';
-import { Device } from '../../engine/index.ts';
+import { type AdapterTraits, Device } from '../../engine/index.ts';
 import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
 
+/** Each form that kernels take on WebGPU, tried on whatever adapter there is. */
+const FORMS: Readonly<Record<string, Partial<AdapterTraits>>> = {
+  hardware: { software: false },
+  software: { software: true },
+  plain: { software: true, subgroups: false, subgroupSize: 0 },
+};
+
 /**
- * The devices that kernels are tested on, `DETR_TEST_DEVICES`: `cpu:N` has N threads; `webgpu` is the adapter at hand, and
- * `webgpu:other` the same one with the kernel forms that are meant for the other kind of adapter (hardware or software).
- * One that is missing fails the test.
+ * The devices that kernels are tested on: `DETR_TEST_DEVICES`, a list of cpu, cpu:THREADS, webgpu, and webgpu:hardware,
+ * webgpu:software and webgpu:plain (the forms for GPUs, for software adapters, and for those without subgroups). One that is
+ * missing fails the test.
  */
-export const deviceNames = (process.env.DETR_TEST_DEVICES ?? 'cpu:1,cpu:2,webgpu,webgpu:other').split(',');
+export const deviceNames = (process.env.DETR_TEST_DEVICES ?? 'cpu:1,cpu:2,webgpu,webgpu:hardware,webgpu:plain').split(
+  ',',
+);
+
+/** Whether the device only shows other forms of the kernels that have them. */
+export const triesForms = (name: string) => name.startsWith('webgpu:');
 
 export async function openDevice(name: string): Promise<Device> {
   const [kind, variant] = name.split(':');
   if (kind === 'cpu') return Device.create({ device: 'cpu', threads: Number(variant ?? availableParallelism()) });
-  if (kind !== 'webgpu' || (variant !== undefined && variant !== 'other')) {
-    throw new Error(`DETR_TEST_DEVICES: expected cpu, cpu:THREADS, webgpu or webgpu:other, got ${name}`);
+  const traits = FORMS[variant ?? ''];
+  if (kind !== 'webgpu' || (variant !== undefined && traits === undefined)) {
+    throw new Error(`DETR_TEST_DEVICES: expected cpu, cpu:THREADS, webgpu or webgpu:FORM, got ${name}`);
   }
-  const device = await Device.create({ device: 'webgpu' });
-  if (variant === 'other' && device instanceof WebGpuDevice) {
-    Object.assign(device, { traits: { ...device.traits, software: !device.traits.software } });
-  }
+  const device = await WebGpuDevice.open({ acceptSoftware: true, ...(traits && { traits }) });
+  if (device === undefined) throw new Error('expected a WebGPU adapter, got none (try scripts/with-adapter.mjs)');
   return device;
 }

@@ -204,7 +204,7 @@ for (const relaxed of [false, true]) {
   wasm.run();
 }
 
-if (deviceNames.includes('webgpu')) {
+if (deviceNames.some(name => name.startsWith('webgpu'))) {
   const wgsl = suite('WGSL', { device: undefined as unknown as Device });
   wgsl.before(async context => {
     context.device = await Device.create({ device: 'webgpu' });

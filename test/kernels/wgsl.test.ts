@@ -7,6 +7,7 @@ import { flatWorkgroups, rowForm, workgroupGrid } from '../../kernels/wgsl.ts';
 const hardware: AdapterTraits = {
   software: false,
   subgroups: true,
+  subgroupSize: 32,
   shaderF16: true,
   maxWorkgroupStorageBytes: 32_768,
   maxInvocationsPerWorkgroup: 1024,

@@ -1,0 +1,316 @@
+// M rows and N columns of the product, K the inner length. A quad is four neighbours: of a left row along K, or of a right
+// row, or of the product's row, along N.
+
+import type { AdapterTraits, WgslProgram } from '../engine/index.ts';
+
+/** How the product is cut into tiles, each the work of one workgroup. */
+export type GemmForm =
+  | {
+      /**
+       * For GPUs: a tile of each operand goes through workgroup memory, and a thread holds `threadRows` x 4
+       * `threadQuads` of the product in registers.
+       */
+      readonly kind: 'tiled';
+      readonly tileRows: number;
+      readonly tileColumns: number;
+      readonly threadRows: number;
+      readonly threadQuads: number;
+    }
+  | {
+      /**
+       * For software adapters: no barrier. Each lane of a subgroup loads another row of the left operand, which is then
+       * broadcast, since there a register's lane costs a tenth of a load; a thread holds `threadRows` x 4.
+       */
+      readonly kind: 'broadcast';
+      readonly threadRows: number;
+      readonly lanes: number;
+    }
+  | {
+      /** For software adapters without subgroups of one size: as `broadcast`, but every thread loads every row. */
+      readonly kind: 'plain';
+      readonly threadRows: number;
+    };
+
+export interface GemmSize {
+  readonly batches: number;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** Threads per workgroup of the forms without barriers; few, so that small products still use every core. */
+const UNTILED_THREADS = 16;
+
+/** A GPU is busy from about this many workgroups on. */
+const WORKGROUPS_TO_FILL_A_GPU = 128;
+
+/** Chooses by shape and adapter. */
+export function gemmForm({ batches, rows, columns }: GemmSize, traits: AdapterTraits): GemmForm {
+  if (traits.software) {
+    const lanes = traits.subgroupSize;
+    if (lanes === 0 || lanes > 16) return { kind: 'plain', threadRows: 8 };
+    // More rows share a load, but the last tile may be mostly empty: 32 rows are a fifth faster than 16, those half than 8.
+    const cost = (threadRows: number) => Math.ceil(rows / threadRows) * (threadRows + 12);
+    const candidates = [8, 16, 24, 32].filter(threadRows => threadRows % lanes === 0);
+    const threadRows = candidates.reduce((best, candidate) => (cost(candidate) <= cost(best) ? candidate : best));
+    return { kind: 'broadcast', threadRows, lanes };
+  }
+  const tiles = (tileRows: number, tileColumns: number) =>
+    batches * Math.ceil(rows / tileRows) * Math.ceil(columns / tileColumns);
+  if (rows > 32 && tiles(64, 64) >= WORKGROUPS_TO_FILL_A_GPU) {
+    return { kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows: 8, threadQuads: 2 };
+  }
+  return { kind: 'tiled', tileRows: 32, tileColumns: 32, threadRows: 4, threadQuads: 1 };
+}
+
+/**
+ * Operands and result of a matrix product, as WGSL functions. K is walked in `taps` stretches of `quads` quads:
+ *
+ *     struct Columns { … }                                                  what is known of four neighbouring columns
+ *     fn columnsAt(batch: u32, column: u32) -> Columns                      the column may lie beyond the last
+ *     fn atTap(columns: Columns, tap: u32) -> Columns                       moves on; only with several taps
+ *     fn left(batch: u32, row: u32, quad: u32) -> vec4f                     a quad of a row, the quad counted over all taps
+ *     fn right(columns: Columns, k: u32) -> vec4f                           row k of the stretch; zero where left is padding
+ *     fn finish(batch: u32, row: u32, column: u32, sum: vec4f)              stores the columns that exist
+ */
+export interface GemmOperation extends GemmSize {
+  readonly quads: number;
+  /** Default 1. */
+  readonly taps?: number;
+  /** Storage bindings. */
+  readonly bindings: string;
+  /** Binding number of the uniforms. */
+  readonly uniformBinding: number;
+  /** Further members of the uniforms `sizes`, all u32. */
+  readonly uniforms?: Readonly<Record<string, number>>;
+  readonly functions: string;
+  /** Which of neighbouring threads' loads of the left operand lie side by side in memory. */
+  readonly leftNeighbours: 'rows' | 'quads';
+}
+
+/** The dispatch that computes a matrix product. */
+export function gemmProgram(operation: GemmOperation, form: GemmForm): WgslProgram {
+  const { batches, rows, columns, quads, taps = 1, bindings, uniformBinding, uniforms = {}, functions } = operation;
+  const { tileRows, tileColumns } = tileOf(form);
+  const rowTiles = Math.ceil(rows / tileRows);
+  const tiles = batches * rowTiles * Math.ceil(columns / tileColumns);
+  const members = { rows, columns, quads, rowTiles, tiles, tilesPerBatch: tiles / Math.max(batches, 1), ...uniforms };
+  const code = /* wgsl */ `${form.kind === 'broadcast' ? 'enable subgroups;\n' : ''}
+struct Sizes { ${Object.keys(members)
+    .map(name => `${name}: u32`)
+    .join(', ')} }
+${bindings}
+@group(0) @binding(${uniformBinding}) var<uniform> sizes: Sizes;
+${functions}
+struct Tile { batch: u32, row: u32, column: u32 }
+/** Tiles of the same columns follow each other, since they read the same part of the larger operand. */
+fn tileAt(index: u32) -> Tile {
+  let inBatch = index % sizes.tilesPerBatch;
+  let row = inBatch % sizes.rowTiles * ${tileRows}u;
+  return Tile(index / sizes.tilesPerBatch, row, inBatch / sizes.rowTiles * ${tileColumns}u);
+}
+${form.kind === 'tiled' ? tiledMain(form, operation) : untiledMain(form, taps)}`;
+  return { code, workgroups: workgroupsFor(tiles), scalars: Object.values(members) };
+}
+
+function tileOf(form: GemmForm): { tileRows: number; tileColumns: number } {
+  return form.kind === 'tiled' ? form : { tileRows: form.threadRows, tileColumns: UNTILED_THREADS * 4 };
+}
+
+const MAXIMUM_WORKGROUPS = 65_535;
+
+function workgroupsFor(tiles: number): readonly [number, number, number] {
+  const rows = Math.max(1, Math.ceil(tiles / MAXIMUM_WORKGROUPS));
+  return [Math.ceil(tiles / rows), rows, 1];
+}
+
+const lines = (count: number, line: (index: number) => string) =>
+  Array.from({ length: count }, (_, i) => line(i)).join('\n');
+
+const commaSeparated = (count: number, item: (index: number) => string) =>
+  Array.from({ length: count }, (_, i) => item(i)).join(', ');
+
+const COMPONENTS = ['x', 'y', 'z', 'w'] as const;
+
+// The end is a loop over an array of the sums: compilers take their time over an epilogue that is repeated for every row.
+
+/** The loop over K, with `body` seeing `quad` and `columns` of its tap. */
+function overTaps(taps: number, body: string): string {
+  if (taps === 1)
+    return /* wgsl */ `{
+    let columns = start;
+    let firstQuad = 0u;
+    ${body}
+  }`;
+  return /* wgsl */ `for (var tap = 0u; tap < ${taps}u; tap++) {
+    let columns = atTap(start, tap);
+    let firstQuad = tap * sizes.quads;
+    ${body}
+  }`;
+}
+
+function untiledMain(form: Exclude<GemmForm, { kind: 'tiled' }>, taps: number): string {
+  const { threadRows } = form;
+  const lanes = form.kind === 'broadcast' ? form.lanes : 1;
+  // Rows beyond the last repeat it, and are not stored.
+  const loads = lines(threadRows / lanes, block => {
+    const lane = form.kind === 'broadcast' ? ' + lane' : '';
+    return `let left${block} = left(tile.batch, min(tile.row + ${block * lanes}u${lane}, lastRow), firstQuad + quad);`;
+  });
+  const multiply = lines(threadRows, row => {
+    const block = `left${Math.floor(row / lanes)}`;
+    const value = (component: string) =>
+      form.kind === 'broadcast' ? `subgroupBroadcast(${block}.${component}, ${row % lanes}u)` : `${block}.${component}`;
+    return COMPONENTS.map((c, k) => `sum${row} = fma(vec4f(${value(c)}), right${k}, sum${row});`).join(' ');
+  });
+  const laneArgument = form.kind === 'broadcast' ? ', @builtin(subgroup_invocation_id) lane: u32' : '';
+  return /* wgsl */ `
+@compute @workgroup_size(${UNTILED_THREADS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) thread: u32${laneArgument}) {
+  let index = group.y * groups.x + group.x;
+  if (index >= sizes.tiles) { return; }
+  let tile = tileAt(index);
+  let lastRow = sizes.rows - 1u;
+  let column = tile.column + 4u * thread;
+  let start = columnsAt(tile.batch, column);
+  ${lines(threadRows, row => `var sum${row} = vec4f();`)}
+  ${overTaps(
+    taps,
+    /* wgsl */ `for (var quad = 0u; quad < sizes.quads; quad++) {
+      ${loads}
+      ${lines(4, k => `let right${k} = right(columns, 4u * quad + ${k}u);`)}
+      ${multiply}
+    }`,
+  )}
+  if (column >= sizes.columns) { return; }
+  var sums = array<vec4f, ${threadRows}>(${commaSeparated(threadRows, row => `sum${row}`)});
+  for (var row = 0u; row < min(${threadRows}u, sizes.rows - tile.row); row++) {
+    finish(tile.batch, tile.row + row, column, sums[row]);
+  }
+}`;
+}
+
+/** Quads along K of a tile in workgroup memory. */
+const TILE_QUADS = 4;
+
+function tiledMain(form: Extract<GemmForm, { kind: 'tiled' }>, { taps = 1, leftNeighbours }: GemmOperation): string {
+  const { tileRows, tileColumns, threadRows, threadQuads } = form;
+  const columnQuads = tileColumns / 4;
+  const threadColumns = columnQuads / threadQuads;
+  const threads = (tileRows / threadRows) * threadColumns;
+  // The odd stride spreads neighbouring quads of a row over the memory banks.
+  const leftStride = leftNeighbours === 'quads' ? tileRows + 1 : tileRows;
+  const leftLoads = lines((tileRows * TILE_QUADS) / threads, load => {
+    const slot = `(thread + ${load * threads}u)`;
+    const [quad, row] =
+      leftNeighbours === 'quads'
+        ? [`${slot} % ${TILE_QUADS}u`, `${slot} / ${TILE_QUADS}u`]
+        : [`${slot} / ${tileRows}u`, `${slot} % ${tileRows}u`];
+    return `loadLeft(tile, firstQuad, base, ${quad}, ${row});`;
+  });
+  const rightLoads = lines((columnQuads * TILE_QUADS * 4) / threads, load => {
+    const k = `(thread / ${columnQuads}u + ${(load * threads) / columnQuads}u)`;
+    return `rightTile[${k} * ${columnQuads}u + thread % ${columnQuads}u] = loadRight(columns, 4u * base + ${k});`;
+  });
+  const sum = (index: number) => `sum${Math.floor(index / threadQuads)}_${index % threadQuads}`;
+  const multiply = lines(threadRows, row =>
+    COMPONENTS.flatMap((c, k) =>
+      Array.from(
+        { length: threadQuads },
+        (_, quad) => `sum${row}_${quad} = fma(vec4f(left${row}.${c}), right${k}_${quad}, sum${row}_${quad});`,
+      ),
+    ).join(' '),
+  );
+  const reads = [
+    lines(threadRows, row => `let left${row} = leftTile[quad * ${leftStride}u + threadRow + ${row}u];`),
+    lines(4, k =>
+      lines(threadQuads, quad => {
+        const offset = quad * threadColumns;
+        return `let right${k}_${quad} = rightTile[(4u * quad + ${k}u) * ${columnQuads}u + threadQuad + ${offset}u];`;
+      }),
+    ),
+  ].join('\n');
+  return /* wgsl */ `
+var<workgroup> leftTile: array<vec4f, ${TILE_QUADS * leftStride}>;
+var<workgroup> rightTile: array<vec4f, ${TILE_QUADS * 4 * columnQuads}>;
+
+fn loadLeft(tile: Tile, firstQuad: u32, base: u32, quad: u32, row: u32) {
+  var value = vec4f();
+  if (base + quad < sizes.quads) {
+    value = left(tile.batch, min(tile.row + row, sizes.rows - 1u), firstQuad + base + quad);
+  }
+  leftTile[quad * ${leftStride}u + row] = value;
+}
+
+fn loadRight(columns: Columns, k: u32) -> vec4f {
+  var value = vec4f();
+  if (k < 4u * sizes.quads) { value = right(columns, k); }
+  return value;
+}
+
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) thread: u32) {
+  let index = group.y * groups.x + group.x;
+  if (index >= sizes.tiles) { return; }
+  let tile = tileAt(index);
+  let threadRow = thread / ${threadColumns}u * ${threadRows}u;
+  let threadQuad = thread % ${threadColumns}u;
+  let start = columnsAt(tile.batch, tile.column + 4u * (thread % ${columnQuads}u));
+  ${lines(threadRows * threadQuads, index => `var ${sum(index)} = vec4f();`)}
+  ${overTaps(
+    taps,
+    /* wgsl */ `for (var base = 0u; base < sizes.quads; base += ${TILE_QUADS}u) {
+      ${leftLoads}
+      ${rightLoads}
+      workgroupBarrier();
+      for (var quad = 0u; quad < ${TILE_QUADS}u; quad++) {
+        ${reads}
+        ${multiply}
+      }
+      workgroupBarrier();
+    }`,
+  )}
+  var sums = array<vec4f, ${threadRows * threadQuads}>(${commaSeparated(threadRows * threadQuads, sum)});
+  for (var i = 0u; i < ${threadRows * threadQuads}u; i++) {
+    let row = tile.row + threadRow + i / ${threadQuads}u;
+    let column = tile.column + 4u * (threadQuad + i % ${threadQuads}u * ${threadColumns}u);
+    if (row < sizes.rows && column < sizes.columns) { finish(tile.batch, row, column, sums[i]); }
+  }
+}`;
+}
+
+/**
+ * `fn left` for a row-major matrix whose rows have `inner` (also a uniform) elements. `offset` is where a batch begins.
+ */
+export function rowMajorLeft(name: string, inner: number, offset = '0u'): string {
+  if (inner % 4 === 0) {
+    return /* wgsl */ `
+fn left(batch: u32, row: u32, quad: u32) -> vec4f { return ${name}[(${offset} + row * sizes.inner) / 4u + quad]; }`;
+  }
+  return /* wgsl */ `
+fn left(batch: u32, row: u32, quad: u32) -> vec4f {
+  let first = ${offset} + row * sizes.inner + 4u * quad;
+  let rest = sizes.inner - 4u * quad;
+  var value = vec4f(${name}[first], 0, 0, 0);
+  if (rest > 1u) { value.y = ${name}[first + 1u]; }
+  if (rest > 2u) { value.z = ${name}[first + 2u]; }
+  if (rest > 3u) { value.w = ${name}[first + 3u]; }
+  return value;
+}`;
+}
+
+/** The element type of a matrix that is read and written by quads of its rows. */
+export const quadType = (columns: number) => (columns % 4 === 0 ? 'vec4f' : 'f32');
+
+/** Statement of `finish`: adds to `value` the quad of the matrix `name` at `index`. */
+export function addQuad(name: string, columns: number): string {
+  if (columns % 4 === 0) return `value += ${name}[index / 4u];`;
+  return lines(4, i => `if (column + ${i}u < sizes.columns) { value[${i}] += ${name}[index + ${i}u]; }`);
+}
+
+/** Statement of `finish`: stores `value` as the quad of the matrix `name` at `index`. */
+export function storeQuad(name: string, columns: number): string {
+  if (columns % 4 === 0) return `${name}[index / 4u] = value;`;
+  return lines(4, i => `if (column + ${i}u < sizes.columns) { ${name}[index + ${i}u] = value[${i}]; }`);
+}
