@@ -72,6 +72,14 @@ export function printable(text: string): string {
 const barCells = 24;
 const redrawMilliseconds = 60;
 
+export interface ProgressBarOptions {
+  /** What was done before, and took no time here: the part of a file that an earlier download left. */
+  readonly start?: number;
+  readonly stream?: WriteStream;
+  /** Shows amounts; as plain numbers unless given. */
+  readonly format?: (amount: number) => string;
+}
+
 /**
  * A progress bar on the last line of a terminal, with the time that is left. Shows nothing when `stream` is not a terminal.
  * Print through `above` while it is shown.
@@ -79,20 +87,30 @@ const redrawMilliseconds = 60;
 export class ProgressBar {
   readonly #stream: WriteStream;
   readonly #total: number;
+  readonly #format: (amount: number) => string;
   readonly #started = performance.now();
-  #done = 0;
+  readonly #start: number;
+  #done: number;
   #label = '';
   #drawn = Number.NEGATIVE_INFINITY;
   #visible = false;
 
-  constructor(total: number, stream: WriteStream = process.stderr) {
-    this.#stream = stream;
+  constructor(total: number, { start = 0, stream = process.stderr, format = String }: ProgressBarOptions = {}) {
     this.#total = total;
+    this.#start = start;
+    this.#done = start;
+    this.#stream = stream;
+    this.#format = format;
   }
 
   /** Counts `steps` more as done; `label` says what comes next. */
   advance(steps: number, label = ''): void {
-    this.#done += steps;
+    this.reach(this.#done + steps, label);
+  }
+
+  /** Counts `done` in all as done. */
+  reach(done: number, label = ''): void {
+    this.#done = done;
     this.show(label);
   }
 
@@ -119,9 +137,11 @@ export class ProgressBar {
     const eighths = Math.round(fraction * barCells * 8);
     const partial = eighths % 8 === 0 ? '' : '▏▎▍▌▋▊▉'[(eighths % 8) - 1]!;
     const bar = `${'█'.repeat(Math.floor(eighths / 8))}${partial}`.padEnd(barCells, '░');
-    const left = ((now - this.#started) / this.#done) * (this.#total - this.#done);
-    const remaining = this.#done > 0 && this.#done < this.#total ? `${formatDuration(left)} left` : '';
-    const parts = [bar, `${this.#done}/${this.#total}`, remaining, printable(this.#label)].filter(part => part !== '');
+    const ownSteps = this.#done - this.#start;
+    const left = ((now - this.#started) / ownSteps) * (this.#total - this.#done);
+    const remaining = ownSteps > 0 && this.#done < this.#total ? `${formatDuration(left)} left` : '';
+    const counts = `${this.#format(this.#done)}/${this.#format(this.#total)}`;
+    const parts = [bar, counts, remaining, printable(this.#label)].filter(part => part !== '');
     const line = [...parts.join('  ')].slice(0, this.#stream.columns - 1).join('');
     this.#stream.write(`\r${line}\u001b[K`);
     this.#drawn = now;

@@ -3,8 +3,8 @@ import { basename, extname, join } from 'node:path';
 import { FileError } from '../../engine/errors.ts';
 import { elementCount, formatShape } from '../../engine/host-tensor.ts';
 import { readImage } from '../../models/images/files.ts';
+import { openCheckpoint } from '../../weights/checkpoint.ts';
 import { fileSystemError } from '../../weights/files.ts';
-import { openSafetensors } from '../../weights/safetensors-file.ts';
 import type { Checkpoint } from '../../weights/source.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { readJsonFile } from '../files.ts';
@@ -39,7 +39,7 @@ export const inspect = defineCommand({
   minimumOperands: 1,
   maximumOperands: 1,
   description: [
-    'Reads a safetensors file, the index of a sharded one (….safetensors.index.json), a model folder (config.json, preprocessor_config.json and weights) or a PNG or JPEG picture, and shows what is in it. Weights are summed up by module; --tensors lists every tensor.',
+    'Reads a safetensors or PyTorch file, the index of a sharded one (….index.json), a model folder (config.json, preprocessor_config.json and weights) or a PNG or JPEG picture, and shows what is in it. Weights are summed up by module; --tensors lists every tensor.',
   ],
   options: {
     tensors: flag('List every tensor with its type and shape'),
@@ -62,6 +62,8 @@ export const inspect = defineCommand({
   },
 });
 
+const weightEndings = /\.(safetensors|bin|pth|pt|index\.json)$/;
+
 async function inspectPath(path: string) {
   let status: Awaited<ReturnType<typeof stat>>;
   try {
@@ -74,18 +76,18 @@ async function inspectPath(path: string) {
     const { width, height } = await readImage(path);
     return { file: path, width, height, bytes: status.size };
   }
-  if (path.endsWith('.safetensors') || path.endsWith('.safetensors.index.json')) return inspectWeights(path);
+  if (weightEndings.test(path)) return inspectWeights(path);
   throw new FileError(
     { file: path },
-    `expected a .safetensors file, its index, a folder or a picture, got ${extname(path) || 'a file without an ending'}`,
+    `expected weights (.safetensors, .bin, .pth or an index), a folder or a picture, got ${extname(path) || 'a file without an ending'}`,
   );
 }
 
 async function inspectFolder(folder: string): Promise<ModelReport> {
   const files = (await readdir(folder)).sort();
-  const indexes = files.filter(file => file.endsWith('.safetensors.index.json'));
-  const single = files.filter(file => file.endsWith('.safetensors'));
-  const weightFiles = indexes.length > 0 ? indexes : single;
+  const found = files.filter(file => weightEndings.test(file));
+  const indexes = found.filter(file => file.endsWith('.index.json'));
+  const weightFiles = indexes.length > 0 ? indexes : found;
   const json = (name: string) => (files.includes(name) ? readJsonFile(join(folder, name)) : undefined);
   const report = {
     folder,
@@ -94,13 +96,13 @@ async function inspectFolder(folder: string): Promise<ModelReport> {
     weights: await Promise.all(weightFiles.map(file => inspectWeights(join(folder, file)))),
   };
   if (report.config === undefined && report.weights.length === 0) {
-    throw new FileError({ file: folder }, 'expected a model folder, got one without config.json and safetensors files');
+    throw new FileError({ file: folder }, 'expected a model folder, got one without config.json and weights');
   }
   return report;
 }
 
 async function inspectWeights(path: string): Promise<WeightsReport> {
-  const checkpoint: Checkpoint = await openSafetensors(path);
+  const checkpoint: Checkpoint = await openCheckpoint(path);
   try {
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
     const { size } = await stat(path);

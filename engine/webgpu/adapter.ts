@@ -1,5 +1,6 @@
 import type { AdapterTraits } from '../launch.ts';
 import { calmly } from './polling.ts';
+import { hasVulkanLoader } from './vulkan-loader.ts';
 
 /** An adapter's `GPUDevice` with every limit and feature that kernels can use. */
 export interface OpenedAdapter {
@@ -34,11 +35,18 @@ let dawn: Promise<GPU | undefined> | undefined;
 /** The browser's WebGPU, or Dawn in Node; undefined where neither is to be had. */
 function findGpu(): Promise<GPU | undefined> {
   if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return Promise.resolve(navigator.gpu);
-  dawn ??= import('webgpu').then(
-    ({ create }) => create(DAWN_OPTIONS),
-    () => undefined,
-  );
+  dawn ??= openDawn();
   return dawn;
+}
+
+async function openDawn(): Promise<GPU | undefined> {
+  if (!(await hasVulkanLoader())) return undefined;
+  try {
+    const { create } = await import('webgpu');
+    return create(DAWN_OPTIONS);
+  } catch {
+    return undefined; // not installed, or not for this platform
+  }
 }
 
 /** Undefined without an adapter, or if only a software one is there and that is not accepted. */

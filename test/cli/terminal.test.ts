@@ -55,7 +55,7 @@ test('text is wrapped at spaces', () => {
 
 test('a progress bar is drawn on a terminal, cut to its width, and leaves no trace', () => {
   const { stream, written } = recorder(true, 50);
-  const bar = new ProgressBar(4, stream);
+  const bar = new ProgressBar(4, { stream });
   bar.advance(1, 'a-long-file-name-that-does-not-fit-into-the-line.png\u001b[31m');
   assert.match(written.at(-1)!, /^\r█{6}░{18} {2}1\/4 {2}\d/);
   assert.ok(written.at(-1)!.replace('\r', '').replace('\u001b[K', '').length < 50);
@@ -69,9 +69,19 @@ test('a progress bar is drawn on a terminal, cut to its width, and leaves no tra
   assert.is(written.at(-1), '\r\u001b[K');
 });
 
+test('a progress bar knows what was done before it began', () => {
+  const { stream, written } = recorder(true, 80);
+  const bar = new ProgressBar(4_000_000, { stream, start: 1_000_000, format: formatBytes });
+  bar.reach(1_000_000, 'model.safetensors');
+  assert.match(written.at(-1)!, /^\r█{6}░{18} {2}1\.0 MB\/4\.0 MB {2}model\.safetensors/);
+  bar.above(() => {});
+  bar.reach(2_500_000, 'model.safetensors');
+  assert.match(written.at(-1)!, /2\.5 MB\/4\.0 MB {2}\d+ ms left {2}model/);
+});
+
 test('a progress bar that is not on a terminal writes nothing', () => {
   const { stream, written } = recorder(false);
-  const bar = new ProgressBar(2, stream);
+  const bar = new ProgressBar(2, { stream });
   bar.show('start');
   bar.advance(2, 'x');
   bar.clear();
