@@ -25,26 +25,30 @@ const EPSILON = 2 ** -23;
 /** Below the smallest normal number devices may round to 0. */
 const SMALLEST_NORMAL = 2 ** -126;
 const RANDOM_PROBLEMS = 12;
-/** The reference's work per problem: outputs beyond it are sampled (first, last and random elements). */
-const REFERENCE_FLOPS = 2e6;
+/** Outputs of named cases are sampled: the first, the last, and as many random elements as the reference's speed allows. */
+const SAMPLES = { ends: 50, least: 300, most: 20_000, flops: 1e6 };
 
-/** Named cases beyond a limit take too long to run with every `npm test`, and are counted on stdout. */
+/**
+ * Named cases beyond a limit take too long to run with every `npm test`, and are counted on stdout. One thread and software
+ * adapters are slow.
+ */
 const LIMITS = {
   fast: { flops: 4e9, bytes: 2.5e8 },
-  software: { flops: 1e8, bytes: 4e7 },
+  slow: { flops: 1e8, bytes: 4e7 },
 };
 
 const seed = Number(process.env.DETR_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const selected = allKernels.filter(kernel => kernel.name.includes(process.env.DETR_TEST_KERNEL ?? ''));
 
-/** A software adapter works on the processor, at a small part of the cpu device's speed. */
 function limitOf(device: Device): Cost {
   if (process.env.DETR_TEST_ALL === '1') return { flops: Infinity, bytes: Infinity };
-  return /, software\)$/.test(device.name) ? LIMITS.software : LIMITS.fast;
+  return /, software\)$|\(1 thread,/.test(device.name) ? LIMITS.slow : LIMITS.fast;
 }
 
 interface Trial {
   readonly label: string;
+  /** All elements are compared, but for named cases. */
+  readonly sampled?: boolean;
   readonly problem: unknown;
   readonly inputs: KernelInputs;
 }
@@ -74,7 +78,7 @@ function* trials(kernel: Kernel<unknown>, limit: Cost): Generator<Trial> {
   for (const [name, problem] of Object.entries(kernel.cases)) {
     const { flops, bytes } = kernel.cost(problem);
     if (flops > limit.flops || bytes > limit.bytes) continue;
-    yield { label: `case "${name}"`, problem, inputs: kernel.inputs(problem, randomOf(400)) };
+    yield { label: `case "${name}"`, sampled: true, problem, inputs: kernel.inputs(problem, randomOf(400)) };
   }
 }
 
@@ -116,15 +120,18 @@ interface Difference {
   readonly text: string;
 }
 
-/** The worst element of an output. */
-function compare(actual: HostTensor<Float32Array | Int32Array>, expected: ReferenceOutput, flops: number): Difference {
+/** The worst of the elements at `indices`. */
+function compare(
+  actual: HostTensor<Float32Array | Int32Array>,
+  expected: ReferenceOutput,
+  indices: Iterable<number>,
+): Difference {
   if (!sameShape(actual.shape, expected.shape)) {
     const text = `expected shape ${formatShape(expected.shape)}, got ${formatShape(actual.shape)}`;
     return { error: Number.POSITIVE_INFINITY, text };
   }
   let worst: Difference = { error: 0, text: 'all equal' };
-  const size = elementCount(expected.shape);
-  for (const index of sampledIndices(size, flops)) {
+  for (const index of indices) {
     const result = expected.at(index);
     const { value, magnitude } = typeof result === 'number' ? { value: result, magnitude: Math.abs(result) } : result;
     const ours = actual.data[index]!;
@@ -149,18 +156,21 @@ function errorInEpsilons(ours: number, value: number, magnitude: number): number
   return difference === 0 ? 0 : difference / (EPSILON * magnitude);
 }
 
-/** All elements, or for expensive outputs the first, the last and random ones. */
+function* indicesBelow(size: number): Generator<number> {
+  for (let index = 0; index < size; index++) yield index;
+}
+
+/** @param flops of an element */
 function* sampledIndices(size: number, flops: number): Generator<number> {
-  const samples = Math.max(1000, Math.floor(REFERENCE_FLOPS / Math.max(flops / Math.max(size, 1), 10)));
-  if (size <= samples) {
-    for (let index = 0; index < size; index++) yield index;
-    return;
+  const samples = Math.min(Math.max(SAMPLES.flops / flops, SAMPLES.least), SAMPLES.most);
+  if (size <= samples) yield* indicesBelow(size);
+  else {
+    const { ends } = SAMPLES;
+    const random = new Random(seed);
+    yield* indicesBelow(ends);
+    for (let index = size - ends; index < size; index++) yield index;
+    for (let sample = 2 * ends; sample < samples; sample++) yield random.integer(0, size - 1);
   }
-  const ends = 200;
-  for (let index = 0; index < ends; index++) yield index;
-  for (let index = size - ends; index < size; index++) yield index;
-  const random = new Random(seed);
-  for (let sample = 2 * ends; sample < samples; sample++) yield random.integer(0, size - 1);
 }
 
 type HostOutput = HostTensor<Float32Array | Int32Array>;
@@ -190,13 +200,16 @@ async function runTrial(device: Device, kernel: Kernel<unknown>, trial: Trial): 
   const expected = reference.outputs(trial.problem, trial.inputs);
   assert.is(first.length, expected.length, `${kernel.name}: number of outputs`);
   const { flops } = kernel.cost(trial.problem);
+  const elements = first.reduce((sum, output) => sum + output.data.length, 0);
   let worst: Difference = { error: 0, text: 'all equal' };
   for (const [index, output] of first.entries()) {
     const bytes = ({ data }: HostOutput) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
     if (!bytes(output).equals(bytes(second[index]!))) {
       return { error: Number.POSITIVE_INFINITY, text: `output ${index} differs from run to run` };
     }
-    const difference = compare(output, expected[index]!, flops);
+    const size = output.data.length;
+    const indices = trial.sampled ? sampledIndices(size, flops / elements) : indicesBelow(size);
+    const difference = compare(output, expected[index]!, indices);
     if (difference.error > worst.error)
       worst = { error: difference.error, text: `output ${index}, ${difference.text}` };
   }
