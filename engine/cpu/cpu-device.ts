@@ -221,10 +221,10 @@ export class CpuDevice extends Device {
 
   #startWorker(workerData: WorkerData): Worker {
     const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
-    worker.unref();
     worker.on('message', (message: DoneMessage) => this.#workerDone(message));
     worker.on('error', error => this.#lose(`a worker thread failed: ${error.message}`));
     worker.on('exit', code => this.#lose(`a worker thread exited with code ${code}`));
+    worker.unref(); // Last, because a listener for messages takes a reference.
     return worker;
   }
 
