@@ -1,5 +1,26 @@
 // The package's public names.
 
+export * from './engine/errors.ts';
+export type { DataType, HostTensor } from './engine/host-tensor.ts';
+export { Device, type DeviceOptions, type KernelTiming, type MemoryUse, Tensor } from './engine/index.ts';
+export {
+  type AnyImageProcessor,
+  type AnyObjectDetector,
+  type AnySegmenter,
+  AutoImageProcessor,
+  AutoModel,
+  AutoModelForImageSegmentation,
+  AutoModelForObjectDetection,
+} from './models/auto.ts';
+export {
+  ConditionalDetrForObjectDetection,
+  ConditionalDetrForSegmentation,
+  ConditionalDetrModel,
+} from './models/conditional-detr.ts';
+export { ConditionalDetrConfig, DeformableDetrConfig, DetrConfig, type RawConfig } from './models/configuration.ts';
+export { DeformableDetrForObjectDetection, DeformableDetrModel } from './models/deformable-detr.ts';
+export type { LabelledInputs, LossOutputs } from './models/detection.ts';
+export { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './models/detr.ts';
 export {
   type CocoAccumulation,
   CocoEvaluator,
@@ -72,6 +93,21 @@ export {
   type Matching,
   type MatchingCosts,
 } from './models/losses/matcher.ts';
+export {
+  type DetectedObject,
+  type DetectedSegment,
+  type DetectOptions,
+  type Pipeline,
+  type PipelineInput,
+  pipeline,
+  type SegmentOptions,
+} from './models/pipeline.ts';
+export {
+  embeddedModels,
+  type ForwardInputs,
+  type PretrainedOptions,
+  type RandomOptions,
+} from './models/pretrained.ts';
 export type {
   CocoDetectionAnnotation,
   CocoObject,
@@ -124,6 +160,7 @@ export type {
   SettingsInput,
   Size,
 } from './models/processing/settings.ts';
+export { publishedConfigs, syntheticModel } from './models/published.ts';
 export { openCheckpoint } from './weights/checkpoint.ts';
 export { type ConvertOptions, type ConvertResult, convertCheckpoint } from './weights/convert.ts';
 export { downloadSnapshot, type ModelParts, resolveModel } from './weights/hub/hub.ts';

@@ -1,0 +1,158 @@
+import { join } from 'node:path';
+import { ConfigError, OptionError } from '../engine/index.ts';
+import type { WeightSource } from '../weights/index.ts';
+import {
+  ConditionalDetrForObjectDetection,
+  ConditionalDetrForSegmentation,
+  ConditionalDetrModel,
+} from './conditional-detr.ts';
+import type { BaseConfig, RawConfig } from './configuration.ts';
+import { DeformableDetrForObjectDetection, DeformableDetrModel } from './deformable-detr.ts';
+import type { LabelledInputs } from './detection.ts';
+import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './detr.ts';
+import { locatePretrained, type PreTrainedModel, type PretrainedOptions, readJson } from './pretrained.ts';
+import type { ProcessorOptions } from './processing/image-processor.ts';
+import {
+  ConditionalDetrImageProcessor,
+  DeformableDetrImageProcessor,
+  DetrImageProcessor,
+} from './processing/processors.ts';
+
+/*
+ * Picks the class that a checkpoint's config.json asks for, as transformers' Auto classes do.
+ */
+
+interface Loadable<Model> {
+  fromPretrained(pretrained: string, options?: PretrainedOptions): Promise<Model>;
+}
+
+/** The classes of one task, by `model_type`. */
+type Registry<Model> = Readonly<Record<string, Loadable<Model>>>;
+
+/** The `model_type` of a config, checked against those that a task has. @throws ConfigError listing the known ones. */
+export function pickByModelType<Choice>(
+  raw: RawConfig,
+  choices: Readonly<Record<string, Choice>>,
+  task: string,
+): Choice {
+  const choice = typeof raw.model_type === 'string' ? choices[raw.model_type] : undefined;
+  if (choice !== undefined) return choice;
+  const known = Object.keys(choices).join(', ');
+  throw new ConfigError(
+    `config: model_type: expected one of ${known} for ${task}, got ${JSON.stringify(raw.model_type)}`,
+  );
+}
+
+async function fromPretrained<Model>(
+  registry: Registry<Model>,
+  task: string,
+  pretrained: string,
+  options: PretrainedOptions,
+): Promise<Model> {
+  const directory = await locatePretrained(pretrained, options);
+  const raw = await readJson(join(directory, 'config.json'));
+  return pickByModelType(raw, registry, task).fromPretrained(directory, options);
+}
+
+export type AnyModel = DetrModel | ConditionalDetrModel | DeformableDetrModel;
+export type AnyObjectDetector =
+  | DetrForObjectDetection
+  | ConditionalDetrForObjectDetection
+  | DeformableDetrForObjectDetection;
+export type AnySegmenter = DetrForSegmentation | ConditionalDetrForSegmentation;
+
+export const baseModels: Registry<AnyModel> = {
+  detr: DetrModel,
+  conditional_detr: ConditionalDetrModel,
+  deformable_detr: DeformableDetrModel,
+};
+
+export const objectDetectors: Registry<AnyObjectDetector> = {
+  detr: DetrForObjectDetection,
+  conditional_detr: ConditionalDetrForObjectDetection,
+  deformable_detr: DeformableDetrForObjectDetection,
+};
+
+export const segmenters: Registry<AnySegmenter> = {
+  detr: DetrForSegmentation,
+  conditional_detr: ConditionalDetrForSegmentation,
+};
+
+export const AutoModel = {
+  fromPretrained: (pretrained: string, options: PretrainedOptions = {}) =>
+    fromPretrained(baseModels, 'AutoModel', pretrained, options),
+};
+
+export const AutoModelForObjectDetection = {
+  fromPretrained: (pretrained: string, options: PretrainedOptions = {}) =>
+    fromPretrained(objectDetectors, 'object detection', pretrained, options),
+};
+
+export const AutoModelForImageSegmentation = {
+  fromPretrained: (pretrained: string, options: PretrainedOptions = {}) =>
+    fromPretrained(segmenters, 'image segmentation', pretrained, options),
+};
+
+const processors = {
+  detr: DetrImageProcessor,
+  conditional_detr: ConditionalDetrImageProcessor,
+  deformable_detr: DeformableDetrImageProcessor,
+} as const;
+
+export type AnyImageProcessor = InstanceType<(typeof processors)[keyof typeof processors]>;
+
+export const AutoImageProcessor = {
+  /** The processor that belongs to the model of a checkpoint. */
+  async fromPretrained(
+    pretrained: string,
+    options: PretrainedOptions & ProcessorOptions = {},
+  ): Promise<AnyImageProcessor> {
+    const directory = await locatePretrained(pretrained, options, { processor: true });
+    const raw = await readJson(join(directory, 'config.json'));
+    const { backend, behaviour } = options;
+    return pickByModelType<AnyProcessorClass>(raw, processors, 'AutoImageProcessor').fromPretrained(directory, {
+      ...(backend && { backend }),
+      ...(behaviour && { behaviour }),
+    });
+  },
+};
+
+interface AnyProcessorClass {
+  fromPretrained(directory: string, options?: ProcessorOptions): Promise<AnyImageProcessor>;
+}
+
+/** Every model class by its HuggingFace name, as `architectures` in config.json spells it. */
+export const modelClasses = {
+  DetrModel,
+  DetrForObjectDetection,
+  DetrForSegmentation,
+  ConditionalDetrModel,
+  ConditionalDetrForObjectDetection,
+  ConditionalDetrForSegmentation,
+  DeformableDetrModel,
+  DeformableDetrForObjectDetection,
+} as const;
+
+export type ModelClassName = keyof typeof modelClasses;
+
+/** What tools need of a model class when they do not know which one it is. */
+export interface AnyModelClass {
+  new (config: never): PreTrainedModel<BaseConfig, object>;
+  readConfig(raw: RawConfig): BaseConfig;
+  fromPretrained(pretrained: string, options?: PretrainedOptions): Promise<RunnableModel>;
+  fromSource(raw: RawConfig, source: WeightSource, options?: PretrainedOptions): Promise<RunnableModel>;
+}
+
+/** A model whose outputs are only known by name. */
+export interface RunnableModel extends Omit<PreTrainedModel<BaseConfig, object>, 'forward'> {
+  forward(inputs: LabelledInputs): Promise<object>;
+}
+
+/** @throws OptionError listing the known classes. */
+export function modelClass(name: string): AnyModelClass {
+  const found = modelClasses[name as ModelClassName];
+  if (found === undefined) {
+    throw new OptionError(`model class: expected one of ${Object.keys(modelClasses).join(', ')}, got ${name}`);
+  }
+  return found as unknown as AnyModelClass;
+}

@@ -1,0 +1,201 @@
+import type { Device, Tensor } from '../../engine/index.ts';
+import type { Activation } from '../../kernels/index.ts';
+import { meanOverSpace, multiply } from '../../kernels/index.ts';
+import { Conv2d, FrozenBatchNorm2d, Module, sequential } from '../module.ts';
+
+/*
+ * timm's `tf_mobilenetv3_small_075` (Howard et al., "Searching for MobileNetV3"), with TensorFlow's SAME padding on strided
+ * convolutions. Property names are timm's.
+ *
+ * HuggingFace replaces every batch norm of a backbone by a frozen one. timm's block norms are `BatchNormAct2d`, which hold
+ * the block's activation, so with any timm since 0.8 the activations inside the blocks vanish (the stem's and the squeeze
+ * and excitation's stay). That network is the default here, since it is what transformers runs; `blockActivations` gives
+ * the one that the paper means.
+ */
+
+export interface MobileNetV3Config {
+  readonly kind: 'mobilenetv3';
+  readonly inChannels: number;
+  readonly blockActivations: boolean;
+  /** Positions in timm's feature list that the model gets: 1 = blocks.0, 2 = blocks.1, 3 = blocks.3, 4 = blocks.5. */
+  readonly outStages: readonly number[];
+}
+
+const STEM_CHANNELS = 16;
+/** Index in `blocks` of the feature maps 1 to 4. */
+const FEATURE_BLOCKS = [0, 1, 3, 5];
+const FEATURE_CHANNELS = [16, 24, 40, 432];
+
+interface InvertedResidualOptions {
+  readonly kernel: number;
+  readonly stride: number;
+  readonly inChannels: number;
+  readonly expandedChannels: number;
+  readonly outChannels: number;
+  /** Channels inside the squeeze-and-excitation, 0 for none. */
+  readonly squeezed: number;
+  readonly activation: Activation;
+}
+
+const residual = (
+  kernel: number,
+  stride: number,
+  inChannels: number,
+  expandedChannels: number,
+  outChannels: number,
+  squeezed: number,
+  activation: Activation,
+): InvertedResidualOptions => ({ kernel, stride, inChannels, expandedChannels, outChannels, squeezed, activation });
+
+const INVERTED_RESIDUALS: readonly (readonly InvertedResidualOptions[])[] = [
+  [residual(3, 2, 16, 72, 24, 0, 'relu'), residual(3, 1, 24, 88, 24, 0, 'relu')],
+  [
+    residual(5, 2, 24, 96, 32, 24, 'hardswish'),
+    residual(5, 1, 32, 192, 32, 48, 'hardswish'),
+    residual(5, 1, 32, 192, 32, 48, 'hardswish'),
+  ],
+  [residual(5, 1, 32, 96, 40, 24, 'hardswish'), residual(5, 1, 40, 120, 40, 32, 'hardswish')],
+  [
+    residual(5, 2, 40, 240, 72, 64, 'hardswish'),
+    residual(5, 1, 72, 432, 72, 112, 'hardswish'),
+    residual(5, 1, 72, 432, 72, 112, 'hardswish'),
+  ],
+];
+
+/** Strided convolutions pad as TensorFlow does, the others evenly. */
+const paddingFor = (kernel: number, stride: number) => (stride > 1 ? ('same' as const) : (kernel - 1) / 2);
+
+const withActivation = (activation: Activation | undefined) => (activation === undefined ? {} : { activation });
+
+class SqueezeExcite extends Module {
+  readonly conv_reduce: Conv2d;
+  readonly conv_expand: Conv2d;
+
+  constructor(channels: number, squeezed: number) {
+    super();
+    this.conv_reduce = new Conv2d(channels, squeezed, 1, { bias: true });
+    this.conv_expand = new Conv2d(squeezed, channels, 1, { bias: true });
+  }
+
+  forward(x: Tensor): Tensor {
+    const reduced = this.conv_reduce.forward(meanOverSpace(x), { activation: 'relu' });
+    return multiply(x, this.conv_expand.forward(reduced, { activation: 'hardsigmoid' }));
+  }
+}
+
+class DepthwiseSeparable extends Module {
+  readonly conv_dw: Conv2d;
+  readonly bn1: FrozenBatchNorm2d;
+  readonly se: SqueezeExcite;
+  readonly conv_pw: Conv2d;
+  readonly bn2: FrozenBatchNorm2d;
+  readonly #activation: Activation | undefined;
+
+  constructor(channels: number, squeezed: number, activation: Activation | undefined) {
+    super();
+    this.#activation = activation;
+    this.bn1 = new FrozenBatchNorm2d(channels);
+    this.conv_dw = new Conv2d(channels, channels, 3, { stride: 2, padding: 'same', groups: channels, norm: this.bn1 });
+    this.se = new SqueezeExcite(channels, squeezed);
+    this.bn2 = new FrozenBatchNorm2d(channels);
+    this.conv_pw = new Conv2d(channels, channels, 1, { norm: this.bn2 });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.conv_pw.forward(this.se.forward(this.conv_dw.forward(x, withActivation(this.#activation))));
+  }
+}
+
+class InvertedResidual extends Module {
+  readonly conv_pw: Conv2d;
+  readonly bn1: FrozenBatchNorm2d;
+  readonly conv_dw: Conv2d;
+  readonly bn2: FrozenBatchNorm2d;
+  declare readonly se?: SqueezeExcite;
+  readonly conv_pwl: Conv2d;
+  readonly bn3: FrozenBatchNorm2d;
+  readonly #activation: Activation | undefined;
+  readonly #skip: boolean;
+
+  constructor(options: InvertedResidualOptions, blockActivations: boolean) {
+    super();
+    const { kernel, stride, inChannels, expandedChannels, outChannels, squeezed } = options;
+    this.#activation = blockActivations ? options.activation : undefined;
+    this.#skip = stride === 1 && inChannels === outChannels;
+    this.bn1 = new FrozenBatchNorm2d(expandedChannels);
+    this.conv_pw = new Conv2d(inChannels, expandedChannels, 1, { norm: this.bn1 });
+    this.bn2 = new FrozenBatchNorm2d(expandedChannels);
+    this.conv_dw = new Conv2d(expandedChannels, expandedChannels, kernel, {
+      stride,
+      padding: paddingFor(kernel, stride),
+      groups: expandedChannels,
+      norm: this.bn2,
+    });
+    if (squeezed > 0) this.se = new SqueezeExcite(expandedChannels, squeezed);
+    this.bn3 = new FrozenBatchNorm2d(outChannels);
+    this.conv_pwl = new Conv2d(expandedChannels, outChannels, 1, { norm: this.bn3 });
+  }
+
+  forward(x: Tensor): Tensor {
+    const activation = withActivation(this.#activation);
+    const expanded = this.conv_pw.forward(x, activation);
+    const filtered = this.conv_dw.forward(expanded, activation);
+    const gated = this.se?.forward(filtered) ?? filtered;
+    return this.conv_pwl.forward(gated, this.#skip ? { residual: x } : {});
+  }
+}
+
+class ConvNormActivation extends Module {
+  readonly conv: Conv2d;
+  readonly bn1: FrozenBatchNorm2d;
+  readonly #activation: Activation | undefined;
+
+  constructor(inChannels: number, outChannels: number, activation: Activation | undefined) {
+    super();
+    this.#activation = activation;
+    this.bn1 = new FrozenBatchNorm2d(outChannels);
+    this.conv = new Conv2d(inChannels, outChannels, 1, { norm: this.bn1 });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.conv.forward(x, withActivation(this.#activation));
+  }
+}
+
+export class MobileNetV3 extends Module {
+  readonly conv_stem: Conv2d;
+  readonly bn1: FrozenBatchNorm2d;
+  readonly blocks: readonly (readonly (DepthwiseSeparable | InvertedResidual | ConvNormActivation)[])[];
+  readonly #config: MobileNetV3Config;
+
+  constructor(config: MobileNetV3Config) {
+    super();
+    this.#config = config;
+    const { blockActivations } = config;
+    this.bn1 = new FrozenBatchNorm2d(STEM_CHANNELS);
+    this.conv_stem = new Conv2d(config.inChannels, STEM_CHANNELS, 3, { stride: 2, padding: 'same', norm: this.bn1 });
+    this.blocks = [
+      [new DepthwiseSeparable(STEM_CHANNELS, 8, blockActivations ? 'relu' : undefined)],
+      ...INVERTED_RESIDUALS.map(stage => stage.map(options => new InvertedResidual(options, blockActivations))),
+      [new ConvNormActivation(72, 432, blockActivations ? 'hardswish' : undefined)],
+    ];
+  }
+
+  get outChannels(): readonly number[] {
+    return this.#config.outStages.map(stage => FEATURE_CHANNELS[stage - 1]!);
+  }
+
+  /** pixels [B, 3, H, W] → the maps of the last `count` of the configured stages, finest first. */
+  forward(device: Device, pixels: Tensor, count: number): Tensor[] {
+    const wanted = new Set(this.#config.outStages.slice(-count).map(stage => FEATURE_BLOCKS[stage - 1]));
+    let x = this.conv_stem.forward(pixels, { activation: 'hardswish' });
+    const maps: Tensor[] = [];
+    for (const [index, blocks] of this.blocks.entries()) {
+      const next = sequential(device, x, blocks);
+      if (!maps.includes(x)) x.dispose();
+      x = next;
+      if (wanted.has(index)) maps.push(x);
+    }
+    return maps;
+  }
+}

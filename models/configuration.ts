@@ -1,0 +1,313 @@
+import { ConfigError } from '../engine/index.ts';
+import { type Activation, activationByName } from '../kernels/activation.ts';
+import type { MobileNetV3Config } from './backbones/mobilenetv3.ts';
+import type { ResNetConfig } from './backbones/resnet.ts';
+
+/*
+ * config.json, read the way transformers does: unknown keys are ignored, missing ones have the class' defaults, and old
+ * spellings are accepted. Keys stay in config.json's own snake_case.
+ */
+
+/** A config.json as parsed, or the part of it that a caller wants to set. */
+export type RawConfig = Readonly<Record<string, unknown>>;
+
+type Field<Value> = (raw: unknown, key: string) => Value;
+
+/** null counts as absent: transformers v4 writes nulls for what does not apply. */
+const withDefault =
+  <Value>(fallback: Value, expected: string, accepts: (raw: unknown) => boolean): Field<Value> =>
+  (raw, key) => {
+    if (raw === undefined || raw === null) return fallback;
+    if (!accepts(raw)) throw new ConfigError(`config: ${key}: expected ${expected}, got ${JSON.stringify(raw)}`);
+    return raw as Value;
+  };
+
+const count = (fallback: number) =>
+  withDefault(fallback, 'a positive integer', raw => Number.isInteger(raw) && (raw as number) > 0);
+const number = (fallback: number) =>
+  withDefault(fallback, 'a finite number', raw => typeof raw === 'number' && Number.isFinite(raw));
+const flag = (fallback: boolean) => withDefault(fallback, 'true or false', raw => typeof raw === 'boolean');
+const choice = <Value extends string>(fallback: Value, values: readonly Value[]) =>
+  withDefault<Value>(fallback, `one of ${values.join(', ')}`, raw => values.includes(raw as Value));
+
+const activation: Field<Activation> = (raw, key) => {
+  try {
+    return activationByName(raw === undefined || raw === null ? 'relu' : String(raw));
+  } catch (cause) {
+    throw new ConfigError(`config: ${key}: ${(cause as Error).message}`, { cause });
+  }
+};
+
+type Schema = Readonly<Record<string, Field<unknown>>>;
+type Fields<S extends Schema> = { readonly [Key in keyof S]: ReturnType<S[Key]> };
+
+const commonFields = {
+  num_channels: count(3),
+  d_model: count(256),
+  encoder_layers: count(6),
+  decoder_layers: count(6),
+  encoder_attention_heads: count(8),
+  decoder_attention_heads: count(8),
+  activation_function: activation,
+  position_embedding_type: choice('sine', ['sine', 'learned']),
+  auxiliary_loss: flag(false),
+  init_std: number(0.02),
+  init_xavier_std: number(1),
+  bbox_cost: number(5),
+  giou_cost: number(2),
+  mask_loss_coefficient: number(1),
+  dice_loss_coefficient: number(1),
+  bbox_loss_coefficient: number(5),
+  giou_loss_coefficient: number(2),
+  output_hidden_states: flag(false),
+  output_attentions: flag(false),
+} satisfies Schema;
+
+const detrFields = {
+  ...commonFields,
+  num_queries: count(100),
+  encoder_ffn_dim: count(2048),
+  decoder_ffn_dim: count(2048),
+  class_cost: number(1),
+  eos_coefficient: number(0.1),
+} satisfies Schema;
+
+const conditionalDetrFields = {
+  ...commonFields,
+  num_queries: count(300),
+  encoder_ffn_dim: count(2048),
+  decoder_ffn_dim: count(2048),
+  class_cost: number(2),
+  cls_loss_coefficient: number(2),
+  focal_alpha: number(0.25),
+} satisfies Schema;
+
+const deformableDetrFields = {
+  ...commonFields,
+  num_queries: count(300),
+  encoder_ffn_dim: count(1024),
+  decoder_ffn_dim: count(1024),
+  num_feature_levels: count(4),
+  encoder_n_points: count(4),
+  decoder_n_points: count(4),
+  two_stage: flag(false),
+  two_stage_num_proposals: count(300),
+  with_box_refine: flag(false),
+  class_cost: number(1),
+  focal_alpha: number(0.25),
+  tie_word_embeddings: flag(true),
+} satisfies Schema;
+
+const aliases: Readonly<Record<string, string>> = {
+  hidden_size: 'd_model',
+  num_attention_heads: 'encoder_attention_heads',
+};
+
+export type BackboneConfig = ResNetConfig | MobileNetV3Config;
+
+/** What all three families share beyond their own fields. */
+export interface BaseConfig extends Fields<typeof commonFields> {
+  readonly model_type: ModelType;
+  readonly num_queries: number;
+  readonly encoder_ffn_dim: number;
+  readonly decoder_ffn_dim: number;
+  /** Class names by label; `num_labels` entries, gaps filled with `LABEL_i`. */
+  readonly id2label: Readonly<Record<number, string>>;
+  readonly num_labels: number;
+  /** The backbone, from whichever of the config's spellings is there. */
+  readonly backbone: BackboneConfig;
+  /** `architectures` of the file: the class that wrote it. */
+  readonly architectures: readonly string[];
+}
+
+export type ModelType = 'detr' | 'conditional_detr' | 'deformable_detr';
+export type DetrConfigFields = BaseConfig & Fields<typeof detrFields>;
+export type ConditionalDetrConfigFields = BaseConfig & Fields<typeof conditionalDetrFields>;
+export type DeformableDetrConfigFields = BaseConfig & Fields<typeof deformableDetrFields>;
+
+function readFields<S extends Schema>(schema: S, raw: RawConfig): Fields<S> {
+  const named = { ...raw };
+  for (const [alias, key] of Object.entries(aliases)) named[key] ??= raw[alias];
+  return Object.fromEntries(Object.entries(schema).map(([key, field]) => [key, field(named[key], key)])) as Fields<S>;
+}
+
+function readBase(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels' | 'architectures'> {
+  const names = raw.id2label;
+  if (names !== undefined && names !== null && (typeof names !== 'object' || Array.isArray(names))) {
+    throw new ConfigError(`config: id2label: expected an object, got ${JSON.stringify(names)}`);
+  }
+  const entries = Object.entries((names ?? {}) as Record<string, unknown>);
+  // transformers: num_labels is the number of names when there are names, else the key, else 2.
+  const labels = entries.length > 0 ? entries.length : count(2)(raw.num_labels, 'num_labels');
+  const id2label: Record<number, string> = {};
+  for (let label = 0; label < labels; label++) id2label[label] = `LABEL_${label}`;
+  for (const [label, name] of entries) id2label[Number(label)] = String(name);
+  const architectures = Array.isArray(raw.architectures) ? raw.architectures.map(String) : [];
+  return { id2label, num_labels: labels, architectures };
+}
+
+function checkHeads(config: Fields<typeof commonFields>): void {
+  for (const key of ['encoder_attention_heads', 'decoder_attention_heads'] as const) {
+    if (config.d_model % config[key] !== 0) {
+      throw new ConfigError(`config: d_model: expected a multiple of ${key} (${config[key]}), got ${config.d_model}`);
+    }
+  }
+  if (config.d_model % 2 !== 0)
+    throw new ConfigError(`config: d_model: expected an even number, got ${config.d_model}`);
+}
+
+/** Makes a class with the config's fields; `raw` may hold any subset of config.json's keys. */
+export const DetrConfig = {
+  /** @throws ConfigError naming the key. */
+  from(raw: RawConfig = {}): DetrConfigFields {
+    const fields = readFields(detrFields, raw);
+    checkHeads(fields);
+    return { ...fields, ...readBase(raw), model_type: 'detr', backbone: readBackbone(raw, [1, 2, 3, 4]) };
+  },
+
+  /** A config around a backbone's config (`{ model_type: 'resnet', … }`). */
+  fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): DetrConfigFields {
+    return DetrConfig.from({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
+  },
+};
+
+export const ConditionalDetrConfig = {
+  /** @throws ConfigError naming the key. */
+  from(raw: RawConfig = {}): ConditionalDetrConfigFields {
+    const fields = readFields(conditionalDetrFields, raw);
+    checkHeads(fields);
+    return { ...fields, ...readBase(raw), model_type: 'conditional_detr', backbone: readBackbone(raw, [1, 2, 3, 4]) };
+  },
+
+  /** A config around a backbone's config (`{ model_type: 'resnet', … }`). */
+  fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): ConditionalDetrConfigFields {
+    return ConditionalDetrConfig.from({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
+  },
+};
+
+export const DeformableDetrConfig = {
+  /** @throws ConfigError naming the key. */
+  from(raw: RawConfig = {}): DeformableDetrConfigFields {
+    const fields = readFields(deformableDetrFields, raw);
+    checkHeads(fields);
+    if (fields.two_stage && !fields.with_box_refine) {
+      throw new ConfigError('config: two_stage: expected with_box_refine to be true as well, got false');
+    }
+    const timmStages = fields.num_feature_levels > 1 ? [2, 3, 4] : [4];
+    return { ...fields, ...readBase(raw), model_type: 'deformable_detr', backbone: readBackbone(raw, timmStages) };
+  },
+
+  /** A config around a backbone's config (`{ model_type: 'resnet', … }`). */
+  fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): DeformableDetrConfigFields {
+    return DeformableDetrConfig.from({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
+  },
+};
+
+const TIMM_RESNETS: Readonly<Record<string, Pick<ResNetConfig, 'layerType' | 'depths' | 'hiddenSizes'>>> = {
+  resnet18: { layerType: 'basic', depths: [2, 2, 2, 2], hiddenSizes: [64, 128, 256, 512] },
+  resnet34: { layerType: 'basic', depths: [3, 4, 6, 3], hiddenSizes: [64, 128, 256, 512] },
+  resnet50: { layerType: 'bottleneck', depths: [3, 4, 6, 3], hiddenSizes: [256, 512, 1024, 2048] },
+  resnet101: { layerType: 'bottleneck', depths: [3, 4, 23, 3], hiddenSizes: [256, 512, 1024, 2048] },
+};
+
+/**
+ * The backbone of a config in any of its spellings: timm by name (v4: `backbone`, `dilation`, `backbone_kwargs`; v5:
+ * `backbone_config` of type `timm_backbone`) or a transformers ResNet (`backbone_config` of type `resnet`).
+ */
+function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneConfig {
+  const nested = (raw.backbone_config ?? undefined) as RawConfig | undefined;
+  if (nested !== undefined && (typeof nested !== 'object' || Array.isArray(nested))) {
+    throw new ConfigError(`config: backbone_config: expected an object, got ${JSON.stringify(nested)}`);
+  }
+  const inChannels = count(3)(nested?.num_channels ?? raw.num_channels, 'num_channels');
+  const nestedType = nested?.model_type;
+  // Without a backbone_config, `use_timm_backbone: false` means transformers' default ResNet, as in v4.
+  const usesTransformers = nested === undefined ? raw.use_timm_backbone === false : nestedType !== 'timm_backbone';
+  if (usesTransformers) return readTransformersResNet(nested ?? {}, inChannels);
+
+  const name = String(nested?.backbone ?? raw.backbone ?? 'resnet50');
+  const kwargs = (raw.backbone_kwargs ?? {}) as RawConfig;
+  const outStages = readTimmStages(nested?.out_indices ?? kwargs.out_indices, timmStages);
+  if (name === 'tf_mobilenetv3_small_075') {
+    const blockActivations = flag(false)(raw.backbone_block_activations, 'backbone_block_activations');
+    return { kind: 'mobilenetv3', inChannels, blockActivations, outStages };
+  }
+  const resnet = TIMM_RESNETS[name];
+  if (resnet === undefined) {
+    const known = [...Object.keys(TIMM_RESNETS), 'tf_mobilenetv3_small_075'].join(', ');
+    throw new ConfigError(`config: backbone: expected one of ${known}, got ${JSON.stringify(name)}`);
+  }
+  const dilation = flag(false)(raw.dilation, 'dilation') || kwargs.output_stride === 16 || nested?.output_stride === 16;
+  return {
+    kind: 'resnet',
+    inChannels,
+    embeddingSize: 64,
+    ...resnet,
+    activation: 'relu',
+    downsampleInFirstStage: false,
+    downsampleInBottleneck: false,
+    dilation,
+    outStages,
+  };
+}
+
+function readTimmStages(raw: unknown, fallback: readonly number[]): readonly number[] {
+  if (raw === undefined || raw === null) return fallback;
+  const stages = Array.isArray(raw) ? raw.map(stage => (stage < 0 ? stage + 5 : stage)) : [];
+  if (stages.length === 0 || !stages.every(stage => Number.isInteger(stage) && stage >= 1 && stage <= 4)) {
+    throw new ConfigError(`config: out_indices: expected feature indices from 1 to 4, got ${JSON.stringify(raw)}`);
+  }
+  return stages;
+}
+
+function readTransformersResNet(raw: RawConfig, inChannels: number): ResNetConfig {
+  if (raw.model_type !== undefined && raw.model_type !== 'resnet') {
+    throw new ConfigError(
+      `config: backbone_config.model_type: expected resnet or timm_backbone, got ${JSON.stringify(raw.model_type)}`,
+    );
+  }
+  const hiddenSizes = readCounts(raw.hidden_sizes, 'hidden_sizes', [256, 512, 1024, 2048]);
+  const depths = readCounts(raw.depths, 'depths', [3, 4, 6, 3]);
+  if (hiddenSizes.length !== depths.length || depths.length > 4) {
+    throw new ConfigError(
+      `config: backbone_config: expected hidden_sizes and depths of the same length, at most 4, got ${hiddenSizes.length} and ${depths.length}`,
+    );
+  }
+  return {
+    kind: 'resnet',
+    inChannels,
+    embeddingSize: count(64)(raw.embedding_size, 'embedding_size'),
+    hiddenSizes,
+    depths,
+    layerType: choice('bottleneck', ['basic', 'bottleneck'])(raw.layer_type, 'layer_type'),
+    activation: activation(raw.hidden_act, 'hidden_act'),
+    downsampleInFirstStage: flag(false)(raw.downsample_in_first_stage, 'downsample_in_first_stage'),
+    downsampleInBottleneck: flag(false)(raw.downsample_in_bottleneck, 'downsample_in_bottleneck'),
+    dilation: false,
+    outStages: readStageNames(raw, depths.length),
+  };
+}
+
+function readCounts(raw: unknown, key: string, fallback: readonly number[]): readonly number[] {
+  if (raw === undefined || raw === null) return fallback;
+  if (!Array.isArray(raw) || raw.length === 0) {
+    throw new ConfigError(
+      `config: backbone_config.${key}: expected a list of positive integers, got ${JSON.stringify(raw)}`,
+    );
+  }
+  return raw.map(value => count(1)(value ?? Number.NaN, `backbone_config.${key}`));
+}
+
+/** `out_features: ["stage2", …]`, or `out_indices`; the last stage by default. */
+function readStageNames(raw: RawConfig, stages: number): readonly number[] {
+  const names = ['stem', ...Array.from({ length: stages }, (_, index) => `stage${index + 1}`)];
+  const given = raw.out_features ?? (raw.out_indices as number[] | undefined)?.map(index => names.at(index));
+  if (given === undefined || given === null) return [stages];
+  const indices = Array.isArray(given) ? given.map(name => names.indexOf(String(name))) : [];
+  if (indices.length === 0 || indices.includes(-1)) {
+    throw new ConfigError(
+      `config: backbone_config.out_features: expected names out of ${names.join(', ')}, got ${JSON.stringify(given)}`,
+    );
+  }
+  return indices.toSorted((a, b) => a - b);
+}

@@ -1,0 +1,578 @@
+import { ConfigError, type Device, type Tensor } from '../engine/index.ts';
+import {
+  activate,
+  add,
+  broadcastTo,
+  concatenate,
+  downsampleMask,
+  flattenSpace,
+  gatherRows,
+  inverseSigmoid,
+  multiply,
+  sinePositionsHalfPixel,
+  sineQueries,
+  slice,
+} from '../kernels/index.ts';
+import { Backbone, type FeatureMap } from './backbone.ts';
+import { DeformableDetrConfig, type DeformableDetrConfigFields, type RawConfig } from './configuration.ts';
+import {
+  DetectionModel,
+  type DetectionOutputs,
+  type EncoderDecoderOutputs,
+  encoderDecoderOutputs,
+  type Predictions,
+  stack,
+} from './detection.ts';
+import {
+  Conv2d,
+  GroupNorm,
+  LayerNorm,
+  Linear,
+  Module,
+  MultilayerPerceptron,
+  Parameter,
+  type ReadParameter,
+  Table,
+  zeros,
+} from './module.ts';
+import {
+  encoderReferencePoints,
+  multiScaleDeformableAttention,
+  multiScaleDeformableAttentionWithWeights,
+  topK,
+  twoStageProposals,
+  validRatios,
+} from './pending-kernels.ts';
+import { type GraphInputs, PreTrainedModel } from './pretrained.ts';
+import { requirePixels } from './segmentation.ts';
+import { type Attended, type DecoderTrace, FeedForwardLayer, MultiHeadAttention, type Trace } from './transformer.ts';
+
+/*
+ * Deformable DETR (Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection"; transformers'
+ * models/deformable_detr).
+ *
+ * It differs from DETR in these:
+ * - the encoder sees several levels of the backbone at once, as one sequence;
+ * - attention over the image samples a few points around a reference point in every level, instead of all cells;
+ * - boxes are offsets from reference points; classes are independent (sigmoid, no "no object" class);
+ * - `with_box_refine`: each decoder layer refines the reference of the next one;
+ * - `two_stage`: the encoder's best proposals are the queries.
+ *
+ * B batch, NL levels of h x w cells, S = Σ h·w, Q queries, D = d_model, N heads, P points, L decoder layers, K labels.
+ * Points are (x, y), boxes (cx, cy, w, h), both relative to the unpadded image.
+ */
+
+const GROUP_NORM_GROUPS = 32;
+
+/** The image as the transformer sees it. */
+interface Pyramid {
+  /** Sizes [h, w] of the levels. */
+  readonly levels: readonly (readonly [number, number])[];
+  /** [B, NL, 2]: the real part of each level's width and height. */
+  readonly ratios: Tensor;
+  /** Per level [B, h, w]. */
+  readonly masks: readonly Tensor[];
+  /** [B, S], when something is padded. */
+  readonly keyMask: Tensor | undefined;
+}
+
+interface SampledAttentionInputs {
+  /** [B, T, D], positions added. */
+  readonly query: Tensor;
+  /** [B, S, D], without positions. */
+  readonly value: Tensor;
+  /** [B, T, NL, 2] points or [B, T, NL, 4] boxes. */
+  readonly references: Tensor;
+  readonly pyramid: Pyramid;
+  /** [B, T, D], added to the output. */
+  readonly residual: Tensor;
+  readonly outputAttentions: boolean;
+}
+
+class MultiScaleDeformableAttention extends Module {
+  readonly sampling_offsets: Linear;
+  readonly attention_weights: Linear;
+  readonly value_proj: Linear;
+  readonly output_proj: Linear;
+  readonly #heads: number;
+  readonly #points: number;
+
+  constructor(width: number, heads: number, levels: number, points: number) {
+    super();
+    this.sampling_offsets = new Linear(width, heads * levels * points * 2);
+    this.attention_weights = new Linear(width, heads * levels * points);
+    this.value_proj = new Linear(width, width);
+    this.output_proj = new Linear(width, width);
+    this.#heads = heads;
+    this.#points = points;
+  }
+
+  /** residual + attention, before the norm; weights [B, T, N, NL, P]. */
+  forward({ query, value, references, pyramid, residual, outputAttentions }: SampledAttentionInputs): Attended {
+    const operands = [
+      this.value_proj.forward(value),
+      this.sampling_offsets.forward(query),
+      this.attention_weights.forward(query),
+      references,
+      {
+        heads: this.#heads,
+        points: this.#points,
+        levels: pyramid.levels,
+        ...(pyramid.keyMask && { keyMask: pyramid.keyMask }),
+      },
+    ] as const;
+    if (!outputAttentions) {
+      return { hidden: this.output_proj.forward(multiScaleDeformableAttention(...operands), { residual }) };
+    }
+    const { output, weights } = multiScaleDeformableAttentionWithWeights(...operands);
+    return { hidden: this.output_proj.forward(output, { residual }), weights };
+  }
+}
+
+class DeformableEncoderLayer extends FeedForwardLayer {
+  readonly self_attn: MultiScaleDeformableAttention;
+  readonly self_attn_layer_norm: LayerNorm;
+
+  constructor(config: DeformableDetrConfigFields) {
+    const { d_model: width, encoder_attention_heads: heads, num_feature_levels: levels } = config;
+    super(width, config.encoder_ffn_dim, config.activation_function);
+    this.self_attn = new MultiScaleDeformableAttention(width, heads, levels, config.encoder_n_points);
+    this.self_attn_layer_norm = new LayerNorm(width);
+  }
+
+  forward(x: Tensor, positions: Tensor, references: Tensor, pyramid: Pyramid, outputAttentions: boolean): Attended {
+    const { device } = x;
+    // The sampling tensors are large (Σ h·w queries); their scope ends before the feed-forward needs its own.
+    const attended = device.scope(() => {
+      const result = this.self_attn.forward({
+        query: add(x, positions),
+        value: x,
+        references,
+        pyramid,
+        residual: x,
+        outputAttentions,
+      });
+      return { ...result, hidden: this.self_attn_layer_norm.forward(result.hidden) };
+    });
+    return { ...attended, hidden: this.feedForward(attended.hidden) };
+  }
+}
+
+class DeformableEncoder extends Module {
+  readonly layers: readonly DeformableEncoderLayer[];
+
+  constructor(config: DeformableDetrConfigFields) {
+    super();
+    this.layers = Array.from({ length: config.encoder_layers }, () => new DeformableEncoderLayer(config));
+  }
+
+  /** x [B, S, D] → memory [B, S, D]. */
+  forward(x: Tensor, positions: Tensor, pyramid: Pyramid, inputs: GraphInputs): { memory: Tensor; trace: Trace } {
+    const { device } = x;
+    const references = encoderReferencePoints(pyramid.ratios, pyramid.levels); // [B, S, NL, 2]
+    const trace: Trace = { hiddenStates: [x], attentions: [] };
+    let memory = x;
+    for (const layer of this.layers) {
+      const { hidden, weights } = device.scope(() =>
+        layer.forward(memory, positions, references, pyramid, inputs.outputAttentions),
+      );
+      if (inputs.outputHiddenStates) trace.hiddenStates.push(hidden);
+      else if (memory !== x) memory.dispose();
+      if (weights !== undefined) trace.attentions.push(weights);
+      memory = hidden;
+    }
+    return { memory, trace };
+  }
+}
+
+/** What the decoder starts from. */
+interface Queries {
+  /** [B, Q, D] */
+  readonly targets: Tensor;
+  /** [B or 1, Q, D] */
+  readonly positions: Tensor;
+  /** [B, Q, 2] points, or [B, Q, 4] boxes of a two-stage model. */
+  readonly references: Tensor;
+}
+
+interface DecoderInputs {
+  readonly queryPositions: Tensor;
+  /** [B, S, D] */
+  readonly memory: Tensor;
+  readonly pyramid: Pyramid;
+  readonly outputAttentions: boolean;
+}
+
+class DeformableDecoderLayer extends FeedForwardLayer {
+  readonly self_attn: MultiHeadAttention;
+  readonly self_attn_layer_norm: LayerNorm;
+  readonly encoder_attn: MultiScaleDeformableAttention;
+  readonly encoder_attn_layer_norm: LayerNorm;
+
+  constructor(config: DeformableDetrConfigFields) {
+    const { d_model: width, decoder_attention_heads: heads, num_feature_levels: levels } = config;
+    super(width, config.decoder_ffn_dim, config.activation_function);
+    this.self_attn = new MultiHeadAttention(width, heads);
+    this.self_attn_layer_norm = new LayerNorm(width);
+    this.encoder_attn = new MultiScaleDeformableAttention(width, heads, levels, config.decoder_n_points);
+    this.encoder_attn_layer_norm = new LayerNorm(width);
+  }
+
+  /** targets [B, Q, D], references [B, Q, NL, 2 or 4] → [B, Q, D]. */
+  forward(targets: Tensor, references: Tensor, inputs: DecoderInputs): Attended & { crossWeights: Tensor | undefined } {
+    const { queryPositions, memory, pyramid, outputAttentions } = inputs;
+    const placed = add(targets, queryPositions);
+    const self = this.self_attn.forward({
+      query: placed,
+      key: placed,
+      value: targets,
+      residual: targets,
+      outputAttentions,
+    });
+    const x = this.self_attn_layer_norm.forward(self.hidden);
+    const cross = this.encoder_attn.forward({
+      query: add(x, queryPositions),
+      value: memory,
+      references,
+      pyramid,
+      residual: x,
+      outputAttentions,
+    });
+    const hidden = this.feedForward(this.encoder_attn_layer_norm.forward(cross.hidden));
+    return { ...self, hidden, crossWeights: cross.weights };
+  }
+}
+
+/** Offsets [B, Q, 4] around points or boxes in [0, 1] → boxes [B, Q, 4]. */
+function boxesAround(offsets: Tensor, references: Tensor): Tensor {
+  const origin = inverseSigmoid(references);
+  const missing = 4 - references.dim(-1);
+  const shape = [...references.shape.slice(0, -1), missing];
+  const padded = missing === 0 ? origin : concatenate([origin, zeros(origin.device, shape)], shape.length - 1);
+  return activate(add(offsets, padded), 'sigmoid');
+}
+
+/** Points or boxes [B, Q, c] → the same within the padded image, for every level: [B, Q, NL, c]. */
+function perLevel(references: Tensor, ratios: Tensor): Tensor {
+  const [batch, queries, coordinates] = [references.dim(0), references.dim(1), references.dim(2)];
+  const levels = ratios.dim(1);
+  const scale = coordinates === 4 ? concatenate([ratios, ratios], 2) : ratios;
+  return multiply(references.reshape([batch, queries, 1, coordinates]), scale.reshape([batch, 1, levels, coordinates]));
+}
+
+interface DeformableDecoderTrace extends DecoderTrace {
+  /** The reference after each layer: [B, Q, 2 or 4]. */
+  readonly references: Tensor[];
+}
+
+class DeformableDecoder extends Module {
+  readonly layers: readonly DeformableDecoderLayer[];
+
+  constructor(config: DeformableDetrConfigFields) {
+    super();
+    this.layers = Array.from({ length: config.decoder_layers }, () => new DeformableDecoderLayer(config));
+  }
+
+  /** @param refine box heads of the layers, with `with_box_refine`. There is no norm at the end. */
+  forward(
+    queries: Queries,
+    inputs: DecoderInputs,
+    refine: readonly MultilayerPerceptron[] | undefined,
+  ): { state: Tensor; trace: DeformableDecoderTrace } {
+    const { device } = queries.targets;
+    const hiddenStates = [queries.targets];
+    const trace: DeformableDecoderTrace = {
+      hiddenStates,
+      attentions: [],
+      crossAttentions: [],
+      intermediate: [],
+      references: [],
+    };
+    let state = queries.targets;
+    let { references } = queries;
+    for (const [index, layer] of this.layers.entries()) {
+      const result = device.scope(() => layer.forward(state, perLevel(references, inputs.pyramid.ratios), inputs));
+      state = result.hidden;
+      hiddenStates.push(state);
+      trace.intermediate.push(state);
+      if (result.weights !== undefined) trace.attentions.push(result.weights);
+      if (result.crossWeights !== undefined) trace.crossAttentions.push(result.crossWeights);
+      const head = refine?.[index];
+      if (head !== undefined) references = device.scope(() => boxesAround(head.forward(state), references));
+      trace.references.push(references);
+    }
+    return { state, trace };
+  }
+}
+
+/** Heads of the layers, and of the proposals when there are two stages. */
+export interface Heads {
+  readonly class_embed: readonly Linear[];
+  readonly bbox_embed: readonly MultilayerPerceptron[];
+}
+
+export interface DeformableDetrModelOutputs extends EncoderDecoderOutputs {
+  /** [B, Q, 2], or [B, Q, 4] with `two_stage`. */
+  readonly init_reference_points: Tensor;
+  /** [B, L, Q, D] */
+  readonly intermediate_hidden_states: Tensor;
+  /** [B, L, Q, 2], or [B, L, Q, 4] with `with_box_refine`. */
+  readonly intermediate_reference_points: Tensor;
+  /** [B, S, K]; with `two_stage`. */
+  readonly enc_outputs_class?: Tensor;
+  /** [B, S, 4], infinite where there is no proposal; with `two_stage`. */
+  readonly enc_outputs_coord_logits?: Tensor;
+}
+
+interface Decoded {
+  readonly outputs: DeformableDetrModelOutputs;
+  readonly trace: DeformableDecoderTrace;
+}
+
+/**
+ * The bare model, without heads. As in transformers, it does not refine boxes (the heads do that), and a two-stage model
+ * cannot run without its heads.
+ */
+export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFields, DeformableDetrModelOutputs> {
+  static readonly readConfig = (raw: RawConfig) => DeformableDetrConfig.from(raw);
+  override readonly isBare = true;
+
+  readonly backbone: Backbone;
+  readonly input_proj: readonly (readonly [Conv2d, GroupNorm])[];
+  readonly level_embed: Parameter;
+  readonly encoder: DeformableEncoder;
+  readonly decoder: DeformableDecoder;
+  /** One stage: [Q, 2 D], positions and first targets of the queries. */
+  declare readonly query_position_embeddings?: Table;
+  declare readonly reference_points?: Linear;
+  /** Two stages: */
+  declare readonly enc_output?: Linear;
+  declare readonly enc_output_norm?: LayerNorm;
+  declare readonly pos_trans?: Linear;
+  declare readonly pos_trans_norm?: LayerNorm;
+  #levelEmbedding: Tensor | undefined;
+
+  constructor(config: DeformableDetrConfigFields) {
+    super(config);
+    const { d_model: width, num_feature_levels: levels } = config;
+    if (width % GROUP_NORM_GROUPS !== 0) {
+      throw new ConfigError(`config: d_model: expected a multiple of ${GROUP_NORM_GROUPS}, got ${width}`);
+    }
+    this.backbone = new Backbone(config, sinePositionsHalfPixel);
+    this.input_proj = inputProjections(this.backbone.outChannels, levels, width);
+    this.level_embed = new Parameter([levels, width], { kind: 'normal', standardDeviation: 1 });
+    this.encoder = new DeformableEncoder(config);
+    this.decoder = new DeformableDecoder(config);
+    if (config.two_stage) {
+      this.enc_output = new Linear(width, width);
+      this.enc_output_norm = new LayerNorm(width);
+      this.pos_trans = new Linear(2 * width, 2 * width);
+      this.pos_trans_norm = new LayerNorm(2 * width);
+    } else {
+      this.query_position_embeddings = new Table(config.num_queries, 2 * width);
+      this.reference_points = new Linear(width, 2);
+    }
+  }
+
+  override async load(device: Device, read: ReadParameter): Promise<void> {
+    this.#levelEmbedding = device.tensor(await read(this.level_embed));
+    await super.load(device, read);
+  }
+
+  override dispose(): void {
+    this.#levelEmbedding?.dispose();
+    super.dispose();
+  }
+
+  override record(inputs: GraphInputs): DeformableDetrModelOutputs {
+    return this.decode(inputs, undefined).outputs;
+  }
+
+  /** The whole graph up to the decoder's states. As HuggingFace, embedding inputs are accepted and ignored. */
+  decode(inputs: GraphInputs, heads: Heads | undefined): Decoded {
+    const { device, config } = this;
+    const { sequence, positions, pyramid } = device.stage('backbone', () =>
+      device.scope(() => this.#pyramid(requirePixels(inputs))),
+    );
+    const { memory, trace: encoderTrace } = device.stage('encoder', () =>
+      inputs.memory === undefined
+        ? this.encoder.forward(sequence, positions, pyramid, inputs)
+        : { memory: inputs.memory, trace: { hiddenStates: [], attentions: [] } },
+    );
+    positions.dispose();
+    const { queries, proposals } = device.stage('queries', () =>
+      config.two_stage
+        ? this.#proposals(memory, pyramid, heads)
+        : { queries: this.#learnedQueries(inputs.batch), proposals: {} },
+    );
+    const { state, trace } = device.stage('decoder', () =>
+      this.decoder.forward(
+        queries,
+        { queryPositions: queries.positions, memory, pyramid, outputAttentions: inputs.outputAttentions },
+        config.with_box_refine ? heads?.bbox_embed : undefined,
+      ),
+    );
+    const outputs = {
+      ...encoderDecoderOutputs(state, trace, { memory, trace: encoderTrace }, inputs),
+      init_reference_points: queries.references,
+      intermediate_hidden_states: stack(trace.intermediate, 1),
+      intermediate_reference_points: stack(trace.references, 1),
+      ...proposals,
+    };
+    return { outputs, trace };
+  }
+
+  /** All levels as one sequence [B, S, D], and the positions of its cells. */
+  #pyramid({ pixels, pixelMask, padded }: GraphInputs): { sequence: Tensor; positions: Tensor; pyramid: Pyramid } {
+    const { device } = this;
+    const features = device.scope(() =>
+      this.#levels(this.backbone.forward(device, pixels!, pixelMask!, this.backbone.outChannels.length), pixelMask!),
+    );
+    const positions = features.map(({ mask }, level) =>
+      add(this.backbone.positions(mask), slice(this.#levelEmbedding!, 0, level, level + 1)),
+    );
+    const masks = features.map(({ mask }) => mask);
+    return {
+      sequence: joined(features.map(({ map }) => flattenSpace(map))),
+      positions: joined(positions),
+      pyramid: {
+        levels: features.map(({ map }) => [map.dim(2), map.dim(3)] as const),
+        ratios: validRatios(masks),
+        masks,
+        keyMask: padded ? joined(masks.map(mask => mask.reshape([mask.dim(0), -1]))) : undefined,
+      },
+    };
+  }
+
+  /** The backbone's maps and further, coarser levels, all of width D. */
+  #levels(features: readonly FeatureMap[], pixelMask: Tensor): FeatureMap[] {
+    const levels: FeatureMap[] = [];
+    for (const [level, [convolution, norm]] of this.input_proj.entries()) {
+      // The first extra level reads the backbone's last map as it is, further ones the level before.
+      const source = features[level] ?? (level === features.length ? features.at(-1)! : levels[level - 1]!);
+      const map = this.device.scope(() => norm.forward(convolution.forward(source.map)));
+      const mask = features[level]?.mask ?? downsampleMask(pixelMask, [map.dim(2), map.dim(3)]);
+      levels.push({ map, mask });
+    }
+    return levels;
+  }
+
+  #learnedQueries(batch: number): Queries {
+    const { num_queries: queries, d_model: width } = this.config;
+    const table = this.query_position_embeddings!.values; // [Q, 2 D]
+    const positions = slice(table, 1, 0, width);
+    const points = activate(this.reference_points!.forward(positions), 'sigmoid');
+    return {
+      targets: broadcastTo(slice(table, 1, width, 2 * width), [batch, queries, width]),
+      positions,
+      references: broadcastTo(points, [batch, queries, 2]),
+    };
+  }
+
+  /** The proposals of the encoder's cells that look most like an object (class 0, as the reference does). */
+  #proposals(
+    memory: Tensor,
+    pyramid: Pyramid,
+    heads: Heads | undefined,
+  ): { queries: Queries; proposals: Partial<DeformableDetrModelOutputs> } {
+    if (heads === undefined) {
+      throw new ConfigError('config: two_stage: expected the detection heads, which this class does not have');
+    }
+    const { config } = this;
+    const { d_model: width, two_stage_num_proposals: count } = config;
+    const cells = memory.dim(1);
+    if (cells < count) {
+      throw new ConfigError(
+        `config: two_stage_num_proposals: expected at most ${cells} (cells of this image), got ${count}`,
+      );
+    }
+    const { logits, memory: candidates } = twoStageProposals(memory, pyramid.masks);
+    const embedded = this.enc_output_norm!.forward(this.enc_output!.forward(candidates)); // [B, S, D]
+    const classes = heads.class_embed[config.decoder_layers]!.forward(embedded); // [B, S, K]
+    const coordinates = add(heads.bbox_embed[config.decoder_layers]!.forward(embedded), logits); // [B, S, 4]
+    const objectness = slice(classes, 2, 0, 1).reshape([memory.dim(0), cells]);
+    const { indices } = topK(objectness, count);
+    const references = activate(gatherRows(coordinates, indices), 'sigmoid'); // [B, Q, 4]
+    const sine = sineQueries(references, { features: width / 2 }); // [B, Q, 2 D]
+    const transformed = this.pos_trans_norm!.forward(this.pos_trans!.forward(sine));
+    return {
+      queries: {
+        targets: slice(transformed, 2, width, 2 * width),
+        positions: slice(transformed, 2, 0, width),
+        references,
+      },
+      proposals: { enc_outputs_class: classes, enc_outputs_coord_logits: coordinates },
+    };
+  }
+}
+
+function joined(sequences: readonly Tensor[]): Tensor {
+  return sequences.length === 1 ? sequences[0]! : concatenate(sequences, 1);
+}
+
+function inputProjections(
+  mapChannels: readonly number[],
+  levels: number,
+  width: number,
+): (readonly [Conv2d, GroupNorm])[] {
+  if (mapChannels.length > levels) {
+    throw new ConfigError(
+      `config: num_feature_levels: expected at least ${mapChannels.length}, the backbone's maps, got ${levels}`,
+    );
+  }
+  return Array.from({ length: levels }, (_, level) => {
+    const channels = mapChannels[level];
+    const convolution =
+      channels === undefined
+        ? new Conv2d(level === mapChannels.length ? mapChannels.at(-1)! : width, width, 3, {
+            stride: 2,
+            padding: 1,
+            bias: true,
+          })
+        : new Conv2d(channels, width, 1, { bias: true });
+    return [convolution, new GroupNorm(GROUP_NORM_GROUPS, width)] as const;
+  });
+}
+
+export interface DeformableDetectionOutputs extends DetectionOutputs, DeformableDetrModelOutputs {}
+
+/** Deformable DETR with K independent class scores and a box for each query. */
+export class DeformableDetrForObjectDetection extends DetectionModel<
+  DeformableDetrConfigFields,
+  DeformableDetectionOutputs
+> {
+  static readonly readConfig = (raw: RawConfig) => DeformableDetrConfig.from(raw);
+  protected override readonly lossKind = 'DeformableDetrForObjectDetection';
+
+  readonly model: DeformableDetrModel;
+  /** One head a layer (the same one under every name unless boxes are refined), and one for the proposals. */
+  readonly class_embed: readonly Linear[];
+  readonly bbox_embed: readonly MultilayerPerceptron[];
+
+  constructor(config: DeformableDetrConfigFields) {
+    super(config);
+    const { d_model: width } = config;
+    const length = config.decoder_layers + (config.two_stage ? 1 : 0);
+    this.model = new DeformableDetrModel(config);
+    this.class_embed = Array.from({ length }, () => new Linear(width, config.num_labels));
+    this.bbox_embed = Array.from({ length }, () => new MultilayerPerceptron(width, width, width, 4));
+  }
+
+  override record(inputs: GraphInputs): DeformableDetectionOutputs {
+    const { outputs, trace } = this.model.decode(inputs, this);
+    const last = this.config.decoder_layers - 1;
+    const layer = (index: number): Predictions => {
+      const state = trace.intermediate[index]!;
+      const references = trace.references[index - 1] ?? outputs.init_reference_points;
+      return {
+        logits: this.class_embed[index]!.forward(state),
+        pred_boxes: boxesAround(this.bbox_embed[index]!.forward(state), references),
+      };
+    };
+    return this.device.stage('heads', () => ({
+      ...layer(last),
+      ...outputs,
+      ...(inputs.auxiliaryOutputs && { auxiliary_outputs: Array.from({ length: last }, (_, index) => layer(index)) }),
+    }));
+  }
+}

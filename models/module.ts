@@ -1,0 +1,321 @@
+import { type Device, elementCount, type HostTensor, type Tensor } from '../engine/index.ts';
+import {
+  type Activation,
+  type Conv2dGeometryOptions,
+  type Conv2dWeights,
+  conv2d,
+  groupNorm,
+  type LinearWeights,
+  layerNorm,
+  linear,
+  packConv2d,
+  packLinear,
+} from '../kernels/index.ts';
+
+/** How a parameter of a model without a checkpoint is filled. */
+export type Initializer =
+  | { readonly kind: 'zeros' }
+  | { readonly kind: 'ones' }
+  | { readonly kind: 'normal'; readonly standardDeviation: number }
+  | { readonly kind: 'uniform'; readonly bound: number };
+
+/** A tensor of the checkpoint: its place in the module tree is its name. */
+export class Parameter {
+  readonly shape: readonly number[];
+  readonly initializer: Initializer;
+
+  constructor(shape: readonly number[], initializer: Initializer) {
+    this.shape = shape;
+    this.initializer = initializer;
+  }
+}
+
+/** Gives a parameter's values, float32, of exactly the parameter's shape. */
+export type ReadParameter = (parameter: Parameter) => Promise<HostTensor>;
+
+/**
+ * A node of the model. Its parameters and submodules are its enumerable properties, and the property path is the name in
+ * the checkpoint (`decoder.layers.0.self_attn.q_proj.weight`), which is why those properties are in snake_case.
+ */
+export abstract class Module {
+  /** Reads and packs the weights onto the device, one module after the other, so that host memory stays small. */
+  async load(device: Device, read: ReadParameter): Promise<void> {
+    for (const [, child] of childrenOf(this)) await child.load(device, read);
+  }
+
+  /** Gives the weights' device memory back. */
+  dispose(): void {
+    for (const [, child] of childrenOf(this)) child.dispose();
+  }
+}
+
+/** Submodules with their names; lists (of lists) of modules are numbered, as `torch.nn.ModuleList` does. */
+function* childrenOf(parent: object): Generator<[string, Module]> {
+  for (const [name, value] of Object.entries(parent)) {
+    if (value instanceof Module) yield [name, value];
+    else if (Array.isArray(value)) for (const [path, child] of childrenOf(value)) yield [`${name}.${path}`, child];
+  }
+}
+
+/** Every parameter below a module with its checkpoint name. */
+export function* namedParameters(module: Module, prefix = ''): Generator<[string, Parameter]> {
+  for (const [name, value] of Object.entries(module)) {
+    if (value instanceof Parameter) yield [prefix + name, value];
+  }
+  for (const [name, child] of childrenOf(module)) yield* namedParameters(child, `${prefix}${name}.`);
+}
+
+const ZEROS: Initializer = { kind: 'zeros' };
+const ONES: Initializer = { kind: 'ones' };
+
+/** Glorot's uniform bound for a matrix or convolution of `shape` [out, in, …]. */
+const xavier = (shape: readonly number[]): Initializer => {
+  const receptive = shape.slice(2).reduce((product, size) => product * size, 1);
+  return { kind: 'uniform', bound: Math.sqrt(6 / ((shape[0]! + shape[1]!) * receptive)) };
+};
+
+/** Calls that need weights before `load` are a programming error; this names the module. */
+function loaded<Weights>(weights: Weights | undefined, module: Module): Weights {
+  if (weights === undefined) throw new Error(`${module.constructor.name}: expected loaded weights, got none`);
+  return weights;
+}
+
+/** y = activation(x·Wᵀ + b + residual) over the last axis, as `torch.nn.Linear`. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  #weights: LinearWeights | undefined;
+
+  constructor(inFeatures: number, outFeatures: number) {
+    super();
+    this.weight = new Parameter([outFeatures, inFeatures], xavier([outFeatures, inFeatures]));
+    this.bias = new Parameter([outFeatures], ZEROS);
+  }
+
+  override async load(device: Device, read: ReadParameter): Promise<void> {
+    this.#weights = packLinear(device, await read(this.weight), await read(this.bias));
+  }
+
+  /** x [..., inFeatures] → [..., outFeatures]. */
+  forward(x: Tensor, options: { activation?: Activation; residual?: Tensor } = {}): Tensor {
+    return linear(x, loaded(this.#weights, this), options);
+  }
+
+  override dispose(): void {
+    this.#weights?.dispose();
+    this.#weights = undefined;
+  }
+}
+
+/** A parameter that the graph uses as it is: query tables, position tables, norm scales. */
+export class Table extends Module {
+  readonly weight: Parameter;
+  #values: Tensor | undefined;
+
+  constructor(rows: number, columns: number, initializer: Initializer = { kind: 'normal', standardDeviation: 1 }) {
+    super();
+    this.weight = new Parameter([rows, columns], initializer);
+  }
+
+  override async load(device: Device, read: ReadParameter): Promise<void> {
+    this.#values = device.tensor(await read(this.weight));
+  }
+
+  /** [rows, columns] */
+  get values(): Tensor {
+    return loaded(this.#values, this);
+  }
+
+  override dispose(): void {
+    this.#values?.dispose();
+    this.#values = undefined;
+  }
+}
+
+abstract class AffineNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  #scale: Tensor | undefined;
+  #shift: Tensor | undefined;
+
+  constructor(features: number) {
+    super();
+    this.weight = new Parameter([features], ONES);
+    this.bias = new Parameter([features], ZEROS);
+  }
+
+  override async load(device: Device, read: ReadParameter): Promise<void> {
+    this.#scale = device.tensor(await read(this.weight));
+    this.#shift = device.tensor(await read(this.bias));
+  }
+
+  protected get scale(): Tensor {
+    return loaded(this.#scale, this);
+  }
+
+  protected get shift(): Tensor {
+    return loaded(this.#shift, this);
+  }
+
+  override dispose(): void {
+    this.#scale?.dispose();
+    this.#shift?.dispose();
+    this.#scale = undefined;
+    this.#shift = undefined;
+  }
+}
+
+/** Over the last axis, eps 1e-5. */
+export class LayerNorm extends AffineNorm {
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.scale, this.shift);
+  }
+}
+
+/** Over groups of channels of [B, C, H, W], eps 1e-5. */
+export class GroupNorm extends AffineNorm {
+  readonly #groups: number;
+
+  constructor(groups: number, channels: number) {
+    super(channels);
+    this.#groups = groups;
+  }
+
+  forward(x: Tensor, options: { activation?: Activation } = {}): Tensor {
+    return groupNorm(x, this.#groups, this.scale, this.shift, options);
+  }
+}
+
+const FROZEN_BATCH_NORM_EPSILON = 1e-5;
+
+/**
+ * Batch norm with fixed statistics (DetrFrozenBatchNorm2d). It has no kernel: the convolution before it takes it in when
+ * the weights are loaded. HuggingFace replaces every batch norm by this one, so eps is 1e-5 whatever the backbone's own.
+ */
+export class FrozenBatchNorm2d extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly running_mean: Parameter;
+  readonly running_var: Parameter;
+
+  constructor(channels: number) {
+    super();
+    this.weight = new Parameter([channels], ONES);
+    this.bias = new Parameter([channels], ZEROS);
+    this.running_mean = new Parameter([channels], ZEROS);
+    this.running_var = new Parameter([channels], ONES);
+  }
+
+  override async load(): Promise<void> {}
+
+  /** norm(x) = x·scale + shift per channel, in float64. */
+  async affine(read: ReadParameter): Promise<{ scale: Float64Array; shift: Float64Array }> {
+    const weight = (await read(this.weight)).data;
+    const bias = (await read(this.bias)).data;
+    const mean = (await read(this.running_mean)).data;
+    const variance = (await read(this.running_var)).data;
+    const scale = Float64Array.from(weight, (value, c) => value / Math.sqrt(variance[c]! + FROZEN_BATCH_NORM_EPSILON));
+    return { scale, shift: scale.map((value, c) => bias[c]! - mean[c]! * value) };
+  }
+}
+
+export interface Conv2dOptions extends Conv2dGeometryOptions {
+  readonly bias?: boolean;
+  /** The batch norm that follows in the graph; it is folded into the weights. */
+  readonly norm?: FrozenBatchNorm2d;
+}
+
+/** y = activation(conv(x) + b + residual), as `torch.nn.Conv2d`, with the frozen batch norm after it folded in. */
+export class Conv2d extends Module {
+  readonly weight: Parameter;
+  declare readonly bias?: Parameter;
+  readonly #norm: FrozenBatchNorm2d | undefined;
+  readonly #geometry: Conv2dGeometryOptions;
+  #weights: Conv2dWeights | undefined;
+
+  constructor(inChannels: number, outChannels: number, kernel: number, options: Conv2dOptions = {}) {
+    super();
+    const { bias = false, norm, ...geometry } = options;
+    const shape = [outChannels, inChannels / (geometry.groups ?? 1), kernel, kernel];
+    this.weight = new Parameter(shape, xavier(shape));
+    if (bias) this.bias = new Parameter([outChannels], ZEROS);
+    this.#norm = norm;
+    this.#geometry = geometry;
+  }
+
+  override async load(device: Device, read: ReadParameter): Promise<void> {
+    const weight = await read(this.weight);
+    const bias = this.bias === undefined ? undefined : await read(this.bias);
+    if (this.#norm === undefined) {
+      this.#weights = packConv2d(device, weight, bias, this.#geometry);
+      return;
+    }
+    const { scale, shift } = await this.#norm.affine(read);
+    const filterSize = weight.data.length / scale.length;
+    const folded = weight.data.map((value, index) => value * scale[Math.floor(index / filterSize)]!);
+    const foldedBias = Float32Array.from(
+      shift,
+      (value, channel) => value + (bias?.data[channel] ?? 0) * scale[channel]!,
+    );
+    this.#weights = packConv2d(
+      device,
+      { shape: weight.shape, data: folded },
+      { shape: [scale.length], data: foldedBias },
+      this.#geometry,
+    );
+  }
+
+  /** x [B, C, H, W] → [B, O, H', W']. */
+  forward(x: Tensor, options: { activation?: Activation; residual?: Tensor } = {}): Tensor {
+    return conv2d(x, loaded(this.#weights, this), options);
+  }
+
+  override dispose(): void {
+    this.#weights?.dispose();
+    this.#weights = undefined;
+  }
+}
+
+/** Linear layers with ReLU between them (DetrMLPPredictionHead). */
+export class MultilayerPerceptron extends Module {
+  readonly layers: readonly Linear[];
+
+  /** @param widths input, hidden and output widths. */
+  constructor(...widths: readonly number[]) {
+    super();
+    this.layers = widths.slice(1).map((width, index) => new Linear(widths[index]!, width));
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.layers.reduce(
+      (state, layer, index) => layer.forward(state, index < this.layers.length - 1 ? { activation: 'relu' } : {}),
+      x,
+    );
+  }
+}
+
+/**
+ * Runs steps one after the other and gives each intermediate tensor back as soon as the next one is there. `x` itself and
+ * everything in `kept` stay.
+ */
+export function sequential(
+  device: Device,
+  x: Tensor,
+  steps: readonly { forward(x: Tensor): Tensor }[],
+  kept: ReadonlySet<Tensor> = new Set(),
+): Tensor {
+  let state = x;
+  for (const step of steps) {
+    const next = device.scope(() => step.forward(state));
+    if (state !== x && state !== next && !kept.has(state)) state.dispose();
+    state = next;
+  }
+  return state;
+}
+
+/** A constant tensor. */
+export const filled = (device: Device, shape: readonly number[], value: number): Tensor =>
+  device.tensor({ shape, data: new Float32Array(elementCount(shape)).fill(value) });
+
+export const zeros = (device: Device, shape: readonly number[]): Tensor => filled(device, shape, 0);
+export const ones = (device: Device, shape: readonly number[]): Tensor => filled(device, shape, 1);

@@ -1,0 +1,73 @@
+import { OptionError } from '../engine/index.ts';
+import { syntheticSource } from '../weights/index.ts';
+import { type AnyModelClass, modelClass } from './auto.ts';
+import type { RawConfig } from './configuration.ts';
+import type { LoadOptions } from './pretrained.ts';
+
+/*
+ * The configurations of the published checkpoints, so that full-size models can be built, tested and timed without a
+ * download: `synthetic:facebook/detr-resnet-50` is that model with synthetic weights.
+ */
+
+const labels = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, id) => [id, `LABEL_${id}`]));
+const coco = labels(91);
+
+const detr = (overrides: RawConfig): RawConfig => ({
+  model_type: 'detr',
+  architectures: ['DetrForObjectDetection'],
+  id2label: coco,
+  ...overrides,
+});
+const panoptic = (overrides: RawConfig): RawConfig =>
+  detr({ architectures: ['DetrForSegmentation'], id2label: labels(250), ...overrides });
+const conditional = (overrides: RawConfig): RawConfig => ({
+  model_type: 'conditional_detr',
+  architectures: ['ConditionalDetrForObjectDetection'],
+  id2label: coco,
+  ...overrides,
+});
+const deformable = (overrides: RawConfig): RawConfig => ({
+  model_type: 'deformable_detr',
+  architectures: ['DeformableDetrForObjectDetection'],
+  id2label: coco,
+  ...overrides,
+});
+
+export const publishedConfigs: Readonly<Record<string, RawConfig>> = {
+  'facebook/detr-resnet-50': detr({}),
+  'facebook/detr-resnet-50-dc5': detr({ dilation: true }),
+  'facebook/detr-resnet-101': detr({ backbone: 'resnet101' }),
+  'facebook/detr-resnet-101-dc5': detr({ backbone: 'resnet101', dilation: true }),
+  'facebook/detr-resnet-50-panoptic': panoptic({}),
+  'facebook/detr-resnet-50-dc5-panoptic': panoptic({ dilation: true }),
+  'facebook/detr-resnet-101-panoptic': panoptic({ backbone: 'resnet101' }),
+  'microsoft/conditional-detr-resnet-50': conditional({}),
+  'SenseTime/deformable-detr': deformable({}),
+  'SenseTime/deformable-detr-with-box-refine': deformable({ with_box_refine: true }),
+  'SenseTime/deformable-detr-with-box-refine-two-stage': deformable({ with_box_refine: true, two_stage: true }),
+  'SenseTime/deformable-detr-single-scale': deformable({ num_feature_levels: 1 }),
+  'SenseTime/deformable-detr-single-scale-dc5': deformable({ num_feature_levels: 1, dilation: true }),
+};
+
+/** A model of a published configuration with synthetic weights. @throws OptionError listing the known names. */
+export function syntheticModel(name: string, options: LoadOptions = {}) {
+  const raw = publishedConfigs[name];
+  if (raw === undefined) {
+    throw new OptionError(`synthetic: expected one of ${Object.keys(publishedConfigs).join(', ')}, got ${name}`);
+  }
+  return withSyntheticWeights(modelClass((raw.architectures as string[])[0]!), raw, {
+    ...options,
+    name: `synthetic:${name}`,
+  });
+}
+
+/** A model of any configuration, each weight a function of its name. @param options.name for messages */
+export async function withSyntheticWeights(
+  Model: AnyModelClass,
+  raw: RawConfig,
+  { name = 'synthetic', ...options }: LoadOptions & { name?: string } = {},
+) {
+  const model = new Model(Model.readConfig(raw) as never);
+  const source = syntheticSource(model.parameters(), { name, with_box_refine: raw.with_box_refine === true });
+  return Model.fromSource(raw, source, options);
+}

@@ -1,0 +1,150 @@
+import type { Tensor } from '../engine/index.ts';
+import type { Activation } from '../kernels/index.ts';
+import { add, attention, attentionWithWeights } from '../kernels/index.ts';
+import type { BaseConfig } from './configuration.ts';
+import { LayerNorm, Linear, Module } from './module.ts';
+
+/*
+ * Transformer parts that the families share (Carion et al., "End-to-End Object Detection with Transformers", §A.3): layers
+ * norm after each residual, positions are added to queries and keys but not to values.
+ *
+ * B batch, S feature cells, Q queries, T either of them, D = d_model, N heads.
+ */
+
+/** A layer's result; `weights` when attentions were asked for. */
+export interface Attended {
+  readonly hidden: Tensor;
+  /** [B, N, T, T'] after the softmax. */
+  readonly weights?: Tensor;
+}
+
+export interface AttentionInputs {
+  /** [B, T, D] */
+  readonly query: Tensor;
+  /** [B, T', D] */
+  readonly key: Tensor;
+  /** [B, T', D] */
+  readonly value: Tensor;
+  /** [B, T'], 1 = real, 0 = padding. */
+  readonly keyMask?: Tensor | undefined;
+  /** [B, T, D], added to the output. */
+  readonly residual: Tensor;
+  readonly outputAttentions: boolean;
+}
+
+export class MultiHeadAttention extends Module {
+  readonly q_proj: Linear;
+  readonly k_proj: Linear;
+  readonly v_proj: Linear;
+  readonly out_proj: Linear;
+  readonly #heads: number;
+
+  constructor(width: number, heads: number) {
+    super();
+    this.q_proj = new Linear(width, width);
+    this.k_proj = new Linear(width, width);
+    this.v_proj = new Linear(width, width);
+    this.out_proj = new Linear(width, width);
+    this.#heads = heads;
+  }
+
+  /** residual + attention, before the norm. */
+  forward({ query, key, value, keyMask, residual, outputAttentions }: AttentionInputs): Attended {
+    const q = this.q_proj.forward(query);
+    const k = this.k_proj.forward(key);
+    const v = this.v_proj.forward(value);
+    const options = { heads: this.#heads, ...(keyMask === undefined ? {} : { keyMask }) };
+    if (!outputAttentions) return { hidden: this.out_proj.forward(attention(q, k, v, options), { residual }) };
+    const { output, weights } = attentionWithWeights(q, k, v, options);
+    return { hidden: this.out_proj.forward(output, { residual }), weights };
+  }
+}
+
+/** A layer that ends in x = norm(x + fc2(activation(fc1(x)))). */
+export abstract class FeedForwardLayer extends Module {
+  readonly fc1: Linear;
+  readonly fc2: Linear;
+  readonly final_layer_norm: LayerNorm;
+  readonly #activation: Activation;
+
+  constructor(width: number, hiddenWidth: number, activation: Activation) {
+    super();
+    this.fc1 = new Linear(width, hiddenWidth);
+    this.fc2 = new Linear(hiddenWidth, width);
+    this.final_layer_norm = new LayerNorm(width);
+    this.#activation = activation;
+  }
+
+  protected feedForward(x: Tensor): Tensor {
+    const hidden = this.fc1.forward(x, { activation: this.#activation });
+    return this.final_layer_norm.forward(this.fc2.forward(hidden, { residual: x }));
+  }
+}
+
+/** DetrEncoderLayer, which Conditional DETR shares. */
+export class EncoderLayer extends FeedForwardLayer {
+  readonly self_attn: MultiHeadAttention;
+  readonly self_attn_layer_norm: LayerNorm;
+
+  constructor(config: BaseConfig) {
+    super(config.d_model, config.encoder_ffn_dim, config.activation_function);
+    this.self_attn = new MultiHeadAttention(config.d_model, config.encoder_attention_heads);
+    this.self_attn_layer_norm = new LayerNorm(config.d_model);
+  }
+
+  forward(x: Tensor, positions: Tensor, keyMask: Tensor | undefined, outputAttentions: boolean): Attended {
+    const placed = add(x, positions);
+    const attended = this.self_attn.forward({
+      query: placed,
+      key: placed,
+      value: x,
+      keyMask,
+      residual: x,
+      outputAttentions,
+    });
+    const hidden = this.feedForward(this.self_attn_layer_norm.forward(attended.hidden));
+    return { ...attended, hidden };
+  }
+}
+
+/** What a stack of layers gives beside its last state. */
+export interface Trace {
+  /** [B, T, D] before the first layer and after each one. */
+  readonly hiddenStates: Tensor[];
+  readonly attentions: Tensor[];
+}
+
+/** The same of a decoder. */
+export interface DecoderTrace extends Trace {
+  readonly crossAttentions: Tensor[];
+  /** The state that each layer's predictions are made of, where a model keeps it. */
+  readonly intermediate: Tensor[];
+}
+
+/** DetrEncoder, which Conditional DETR shares. It has no norm at its end. */
+export class Encoder extends Module {
+  readonly layers: readonly EncoderLayer[];
+
+  constructor(config: BaseConfig) {
+    super();
+    this.layers = Array.from({ length: config.encoder_layers }, () => new EncoderLayer(config));
+  }
+
+  /** x [B, S, D] → memory [B, S, D]. */
+  forward(
+    x: Tensor,
+    positions: Tensor,
+    keyMask: Tensor | undefined,
+    outputAttentions: boolean,
+  ): { memory: Tensor; trace: Trace } {
+    const trace: Trace = { hiddenStates: [x], attentions: [] };
+    let memory = x;
+    for (const layer of this.layers) {
+      const { hidden, weights } = x.device.scope(() => layer.forward(memory, positions, keyMask, outputAttentions));
+      memory = hidden;
+      trace.hiddenStates.push(hidden);
+      if (weights !== undefined) trace.attentions.push(weights);
+    }
+    return { memory, trace };
+  }
+}

@@ -1,0 +1,100 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ConfigError } from '../../engine/index.ts';
+import { ConditionalDetrConfig, DeformableDetrConfig, DetrConfig } from '../../models/configuration.ts';
+
+function refuses(read: () => unknown, message: RegExp): void {
+  assert.throws(read, (error: Error) => {
+    assert.instance(error, ConfigError);
+    assert.match(error.message, message);
+    return true;
+  });
+}
+
+test('defaults are the classes’ own', () => {
+  assert.is(DetrConfig.from().num_queries, 100);
+  assert.is(ConditionalDetrConfig.from().num_queries, 300);
+  assert.is(DeformableDetrConfig.from().encoder_ffn_dim, 1024);
+  assert.is(ConditionalDetrConfig.from().class_cost, 2);
+  assert.is(DetrConfig.from().num_labels, 2);
+});
+
+test('labels are counted by their names, and gaps are filled', () => {
+  const { num_labels, id2label } = DetrConfig.from({ id2label: { 0: 'N/A', 1: 'person' }, num_labels: 7 });
+  assert.is(num_labels, 2);
+  assert.equal(id2label, { 0: 'N/A', 1: 'person' });
+  assert.is(DetrConfig.from({ num_labels: 7 }).id2label[6], 'LABEL_6');
+});
+
+test('aliases, nulls and unknown keys of old files are understood', () => {
+  const config = DetrConfig.from({
+    hidden_size: 64,
+    num_attention_heads: 4,
+    decoder_attention_heads: 4,
+    dilation: null,
+    use_pretrained_backbone: null,
+    scale_embedding: false,
+    max_position_embeddings: 1024,
+  });
+  assert.is(config.d_model, 64);
+  assert.is(config.encoder_attention_heads, 4);
+});
+
+test('activation functions go by transformers’ names', () => {
+  assert.is(DetrConfig.from({ activation_function: 'gelu_new' }).activation_function, 'gelu_tanh');
+  refuses(
+    () => DetrConfig.from({ activation_function: 'softsign?' }),
+    /activation_function.*expected one of.*"softsign\?"/,
+  );
+});
+
+test('a timm backbone in every spelling', () => {
+  const plain = DetrConfig.from({}).backbone;
+  const v5 = DetrConfig.from({ backbone_config: { model_type: 'timm_backbone', backbone: 'resnet50' } }).backbone;
+  assert.equal(plain, v5);
+  for (const raw of [
+    { dilation: true },
+    { backbone_kwargs: { output_stride: 16 } },
+    { backbone_config: { model_type: 'timm_backbone', backbone: 'resnet50', output_stride: 16 } },
+  ]) {
+    const { backbone } = DetrConfig.from(raw);
+    assert.ok(backbone.kind === 'resnet' && backbone.dilation, JSON.stringify(raw));
+  }
+  assert.equal(DeformableDetrConfig.from({}).backbone.outStages, [2, 3, 4]);
+  assert.equal(DeformableDetrConfig.from({ num_feature_levels: 1 }).backbone.outStages, [4]);
+});
+
+test('a transformers backbone by features, by indices and by default', () => {
+  const stages = (raw: object) => DetrConfig.fromBackboneConfig({ model_type: 'resnet', ...raw }).backbone.outStages;
+  assert.equal(stages({}), [4]);
+  assert.equal(stages({ out_features: ['stage4', 'stage2'] }), [2, 4]);
+  assert.equal(stages({ out_indices: [0, -1] }), [0, 4]);
+  assert.equal(DetrConfig.from({ use_timm_backbone: false }).backbone.outStages, [4]);
+});
+
+test('what cannot be is refused, naming the key', () => {
+  refuses(() => DetrConfig.from({ d_model: 0 }), /d_model: expected a positive integer, got 0/);
+  refuses(() => DetrConfig.from({ d_model: '256' }), /d_model: expected a positive integer, got "256"/);
+  refuses(
+    () => DetrConfig.from({ d_model: 36 }),
+    /d_model: expected a multiple of encoder_attention_heads \(8\), got 36/,
+  );
+  refuses(
+    () => DetrConfig.from({ position_embedding_type: 'fourier' }),
+    /position_embedding_type: expected one of sine, learned/,
+  );
+  refuses(() => DetrConfig.from({ backbone: 'vgg16' }), /backbone: expected one of resnet18.*got "vgg16"/);
+  refuses(() => DetrConfig.from({ backbone_config: [] }), /backbone_config: expected an object/);
+  refuses(
+    () => DetrConfig.from({ backbone_config: { model_type: 'swin' } }),
+    /model_type: expected resnet or timm_backbone/,
+  );
+  refuses(
+    () => DetrConfig.fromBackboneConfig({ out_features: ['stage9'] }),
+    /out_features: expected names out of stem/,
+  );
+  refuses(() => DeformableDetrConfig.from({ two_stage: true }), /two_stage: expected with_box_refine/);
+  refuses(() => DetrConfig.from({ id2label: ['a'] }), /id2label: expected an object/);
+});
+
+test.run();

@@ -1,0 +1,277 @@
+import { copyFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ConfigError, type Device, FileError, type HostTensor, ShapeError } from '../../engine/index.ts';
+import { Random } from '../../kernels/index.ts';
+import { AutoModelForObjectDetection } from '../../models/auto.ts';
+import type { RawConfig } from '../../models/configuration.ts';
+import { DeformableDetrForObjectDetection, DeformableDetrModel } from '../../models/deformable-detr.ts';
+import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from '../../models/detr.ts';
+import { openSafetensors, writeSafetensors } from '../../weights/index.ts';
+import { deviceNames, openDevice } from '../kernels/devices.ts';
+import { testData } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { rejectsWith } from '../support/throws.ts';
+
+// What holds of every model: loading, inputs, memory, concurrency. Numbers are held to PyTorch's by parity.test.ts.
+
+const small: RawConfig = {
+  model_type: 'detr',
+  backbone_config: {
+    model_type: 'resnet',
+    embedding_size: 8,
+    hidden_sizes: [16, 32, 48, 64],
+    depths: [1, 1, 1, 1],
+    layer_type: 'basic',
+    out_features: ['stage1', 'stage2', 'stage3', 'stage4'],
+  },
+  d_model: 32,
+  encoder_layers: 2,
+  decoder_layers: 2,
+  encoder_ffn_dim: 48,
+  decoder_ffn_dim: 48,
+  num_queries: 7,
+  num_labels: 5,
+};
+const smallDeformable: RawConfig = {
+  ...small,
+  model_type: 'deformable_detr',
+  backbone_config: { ...(small.backbone_config as object), out_features: ['stage2', 'stage3', 'stage4'] },
+};
+
+const picture = (height: number, width: number, batch = 1) =>
+  new Random(height * width).tensor([batch, 3, height, width]);
+
+function assertClose(actual: HostTensor, expected: HostTensor, tolerance: number): void {
+  assert.equal(actual.shape, expected.shape);
+  actual.data.forEach((value, index) => {
+    const difference = Math.abs(value - expected.data[index]!);
+    assert.ok(difference <= tolerance, `element ${index}: expected ${expected.data[index]}, got ${value}`);
+  });
+}
+
+for (const name of deviceNames) {
+  const test = suite(`models on ${name}`);
+  let device: Device;
+  test.before(async () => {
+    device = await openDevice(name);
+  });
+  test.after(() => device.destroy());
+
+  test('a seed gives the same random model again, another seed another', async () => {
+    const inputs = { pixelValues: picture(65, 97) };
+    const outputs = [];
+    for (const seed of [1, 1, 2]) {
+      const model = await DetrForObjectDetection.fromConfig(small, { device, seed });
+      outputs.push(await model.forward(inputs));
+      model.dispose();
+    }
+    assert.equal(outputs[0]!.logits.data, outputs[1]!.logits.data);
+    assert.not.equal(outputs[0]!.logits.data, outputs[2]!.logits.data);
+    assert.equal(outputs[0]!.logits.shape, [1, 7, 6]);
+  });
+
+  test('forward passes at the same time give what they give one after the other', async () => {
+    const detr = await DetrForObjectDetection.fromConfig(small, { device });
+    const deformable = await DeformableDetrForObjectDetection.fromConfig(smallDeformable, { device });
+    const pictures = [picture(64, 64), picture(65, 97), picture(33, 129)];
+    const alone: HostTensor[] = [];
+    for (const pixelValues of pictures) {
+      alone.push((await detr.forward({ pixelValues })).logits, (await deformable.forward({ pixelValues })).logits);
+    }
+    const together = await Promise.all(
+      pictures.flatMap(pixelValues => [detr.forward({ pixelValues }), deformable.forward({ pixelValues })]),
+    );
+    assert.equal(
+      together.map(({ logits }) => logits),
+      alone,
+    );
+    detr.dispose();
+    deformable.dispose();
+  });
+
+  test('a padded batch gives what its pictures give alone', async () => {
+    const model = await DetrForObjectDetection.fromConfig(small, { device });
+    const [a, b] = [picture(64, 96), picture(96, 64)];
+    const pixelValues = { shape: [2, 3, 96, 96], data: new Float32Array(2 * 3 * 96 * 96) };
+    const pixelMask = { shape: [2, 96, 96], data: new Int32Array(2 * 96 * 96) };
+    for (const [image, { shape, data }] of [a, b].entries()) {
+      const [, , height, width] = shape as [number, number, number, number];
+      for (let row = 0; row < 3 * height; row++) {
+        const plane = image * 3 + Math.floor(row / height);
+        pixelValues.data.set(data.subarray(row * width, (row + 1) * width), (plane * 96 + (row % height)) * 96);
+      }
+      for (let row = 0; row < height; row++) {
+        pixelMask.data.fill(1, (image * 96 + row) * 96, (image * 96 + row) * 96 + width);
+      }
+    }
+    const batch = await model.forward({ pixelValues, pixelMask });
+    const unmasked = await model.forward({ pixelValues });
+    assert.not.equal(batch.logits.data, unmasked.logits.data, 'the mask must matter');
+    // Each half attends only to its own picture: what lies in the padding of the other one must not matter.
+    pixelMask.data.fill(1, 96 * 96);
+    const other = await model.forward({ pixelValues, pixelMask });
+    const half = 7 * 6;
+    assertClose(
+      { shape: [half], data: other.logits.data.slice(0, half) },
+      { shape: [half], data: batch.logits.data.slice(0, half) },
+      1e-6,
+    );
+    model.dispose();
+  });
+
+  test('the encoder’s result can be given back, and takes the encoder’s place', async () => {
+    const model = await DetrForObjectDetection.fromConfig(small, { device });
+    const pixelValues = picture(65, 97);
+    const first = await model.forward({ pixelValues, outputHiddenStates: true, outputAttentions: true });
+    const encoderOutputs = { last_hidden_state: first.encoder_last_hidden_state };
+    const second = await model.forward({ pixelValues, encoderOutputs, outputHiddenStates: true });
+    assertClose(second.logits, first.logits, 1e-6);
+    assert.is(second.encoder_hidden_states, undefined);
+    assert.is(first.encoder_hidden_states!.length, 3);
+    assert.is(first.decoder_hidden_states!.length, 3);
+    assert.is(first.cross_attentions!.length, 2);
+    model.dispose();
+  });
+
+  test('DETR takes embeddings in place of pixels and of zero queries, and masks queries', async () => {
+    const model = await DetrForObjectDetection.fromConfig(small, { device });
+    const random = new Random(5);
+    const inputsEmbeds = random.tensor([2, 9, 32]);
+    const decoderInputsEmbeds = random.tensor([2, 7, 32]);
+    const plain = await model.forward({ inputsEmbeds });
+    assert.equal(plain.logits.shape, [2, 7, 6]);
+    const started = await model.forward({ inputsEmbeds, decoderInputsEmbeds });
+    assert.not.equal(started.logits.data, plain.logits.data);
+    const mask = { shape: [2, 7], data: new Int32Array(14).fill(1) };
+    assertClose((await model.forward({ inputsEmbeds, decoderAttentionMask: mask })).logits, plain.logits, 1e-6);
+    mask.data[3] = 0;
+    const masked = await model.forward({ inputsEmbeds, decoderInputsEmbeds, decoderAttentionMask: mask });
+    assert.not.equal(masked.logits.data, started.logits.data);
+    model.dispose();
+  });
+
+  test('many passes and many models leave nothing behind', async () => {
+    const before = device.memory.liveBytes;
+    const model = await DetrForSegmentation.fromConfig(small, { device });
+    await model.forward({ pixelValues: picture(65, 97) });
+    const live = device.memory.liveBytes;
+    for (let pass = 0; pass < 10; pass++) await model.forward({ pixelValues: picture(33 + pass, 97) });
+    assert.is(device.memory.liveBytes, live);
+    model.dispose();
+    // What stays is scratch memory of the device, which does not grow with models.
+    assert.ok(device.memory.liveBytes - before <= live - before);
+    for (let round = 0; round < 3; round++) {
+      const again = await DetrForSegmentation.fromConfig(small, { device });
+      await again.forward({ pixelValues: picture(65, 97) });
+      assert.is(device.memory.liveBytes, live);
+      again.dispose();
+    }
+  });
+
+  test('inputs that do not fit are refused by name', async () => {
+    const model = await DetrForObjectDetection.fromConfig(small, { device });
+    const pixelValues = picture(32, 32);
+    const refused = (inputs: object, message: RegExp) => rejectsWith(() => model.forward(inputs), ShapeError, message);
+    await refused({}, /pixelValues or inputsEmbeds/);
+    await refused(
+      { pixelValues: { shape: [1, 4, 8, 8], data: new Float32Array(256) } },
+      /pixelValues: expected \[B, 3, H, W\]/,
+    );
+    await refused({ pixelValues: { shape: [1, 3, 8, 8], data: new Float32Array(5) } }, /pixelValues.*got 5 values/);
+    await refused({ pixelValues, pixelMask: { shape: [1, 32, 31], data: new Int32Array(992) } }, /pixelMask/);
+    await refused(
+      { pixelValues, decoderAttentionMask: { shape: [1, 8], data: new Int32Array(8) } },
+      /decoderAttentionMask/,
+    );
+    await refused({ pixelValues: { shape: [1, 3, 0, 8], data: new Float32Array(0) } }, /no empty axis/);
+    model.dispose();
+  });
+
+  test.run();
+}
+
+const loading = suite('loading');
+
+loading('everything wrong with a checkpoint is reported at once', async () => {
+  const folder = temporaryFolder('checkpoint');
+  const source = await openSafetensors(testData('dumps', 'detr-small', 'model.safetensors'));
+  const tensors = new Map<string, HostTensor>();
+  for (const name of source.tensors.keys()) tensors.set(name, await source.read(name));
+  await source.close();
+  tensors.delete('class_labels_classifier.bias');
+  tensors.set('bbox_predictor.layers.0.bias', { shape: [3], data: new Float32Array(3) });
+  tensors.set('surplus.weight', { shape: [1], data: new Float32Array(1) });
+  await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+  copyFileSync(testData('dumps', 'detr-small', 'config.json'), join(folder, 'config.json'));
+  const error = await rejectsWith(
+    () => DetrForObjectDetection.fromPretrained(folder),
+    FileError,
+    /class_labels_classifier\.bias/,
+  );
+  assert.match(error.message, /bbox_predictor\.layers\.0\.bias.*\[32\].*\[3\]/);
+  assert.match(error.message, /surplus\.weight/);
+});
+
+loading('a model without heads loads from a checkpoint with heads', async () => {
+  const folder = testData('dumps', 'detr-small');
+  const device = await openDevice('cpu:1');
+  const bare = await DetrModel.fromPretrained(folder, { device });
+  const whole = await DetrForObjectDetection.fromPretrained(folder, { device });
+  const inputs = { pixelValues: picture(64, 64) };
+  assert.equal((await bare.forward(inputs)).last_hidden_state, (await whole.forward(inputs)).last_hidden_state);
+  await device.destroy();
+});
+
+loading('a two-stage model without its heads says why it cannot run', async () => {
+  const device = await openDevice('cpu:1');
+  const raw = { ...smallDeformable, two_stage: true, with_box_refine: true, two_stage_num_proposals: 5 };
+  const model = await DeformableDetrModel.fromConfig(raw, { device });
+  await rejectsWith(() => model.forward({ pixelValues: picture(64, 64) }), ConfigError, /two_stage.*heads/);
+  const whole = await DeformableDetrForObjectDetection.fromConfig(
+    { ...raw, two_stage_num_proposals: 5000 },
+    { device },
+  );
+  await rejectsWith(() => whole.forward({ pixelValues: picture(64, 64) }), ConfigError, /two_stage_num_proposals/);
+  await device.destroy();
+});
+
+loading('a backbone’s own file fills the backbone, the rest is random', async () => {
+  const device = await openDevice('cpu:1');
+  const folder = temporaryFolder('backbone');
+  const donor = await DetrForObjectDetection.fromConfig(small, { device, seed: 9 });
+  const names = [...donor.parameters()].filter(([name]) => name.includes('conv_encoder.model.'));
+  const tensors = new Map<string, HostTensor>(
+    names.map(([name, shape], index) => [
+      name.replace('model.backbone.conv_encoder.model.', ''),
+      new Random(index).tensor(shape, 0.1, 1),
+    ]),
+  );
+  tensors.set('fc.weight', { shape: [2, 64], data: new Float32Array(128) });
+  const backboneWeights = join(folder, 'backbone.safetensors');
+  await writeSafetensors(backboneWeights, tensors);
+  const filled = await DetrForObjectDetection.fromConfig(small, { device, seed: 9, backboneWeights });
+  const inputs = { pixelValues: picture(64, 64) };
+  assert.not.equal((await filled.forward(inputs)).logits.data, (await donor.forward(inputs)).logits.data);
+  tensors.delete('layer1.0.conv1.weight');
+  await writeSafetensors(backboneWeights, tensors);
+  await rejectsWith(
+    () => DetrForObjectDetection.fromConfig(small, { device, backboneWeights }),
+    FileError,
+    /layer1\.0\.conv1\.weight/,
+  );
+  await device.destroy();
+});
+
+loading('an unknown model type is refused with the known ones', async () => {
+  const folder = temporaryFolder('unknown');
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: 'yolos' }));
+  await rejectsWith(
+    () => AutoModelForObjectDetection.fromPretrained(folder),
+    ConfigError,
+    /detr, conditional_detr, deformable_detr.*"yolos"/,
+  );
+});
+
+loading.run();
