@@ -1,0 +1,39 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { HostTensor } from '../engine/index.ts';
+import { Random } from '../kernels/index.ts';
+import { benchOptions, openModel } from './options.ts';
+
+const RESOLUTION_MILLISECONDS = 5;
+
+/** How free the caller stays while the device works, and whether memory stays flat over many passes. */
+export async function benchEventLoop(args: string[]): Promise<void> {
+  const { device, model: name, height, width, batch, runs } = await benchOptions(args);
+  const model = await openModel(name, device);
+  const pixelValues: HostTensor = new Random(1).tensor([batch, model.config.num_channels, height, width]);
+  await model.forward({ pixelValues });
+  console.log(`${name}, ${pixelValues.shape.join('x')}, ${device.name}`);
+
+  const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MILLISECONDS });
+  const before = snapshot();
+  for (let run = 0; run < runs; run++) {
+    delay.enable();
+    await model.forward({ pixelValues });
+    delay.disable();
+  }
+  const after = snapshot();
+  const milliseconds = (nanoseconds: number) => (nanoseconds / 1e6).toFixed(1);
+  console.log(
+    `event loop over ${runs} passes: longest delay ${milliseconds(delay.max)} ms, 99th percentile ${milliseconds(delay.percentile(99))} ms`,
+  );
+  for (const key of ['liveBytes', 'reservedBytes', 'residentBytes', 'handles'] as const) {
+    console.log(`${key}: ${before[key]} → ${after[key]}`);
+  }
+  model.dispose();
+  await device.destroy();
+
+  function snapshot() {
+    const { liveBytes, reservedBytes } = device.memory;
+    const handles = process.getActiveResourcesInfo().length;
+    return { liveBytes, reservedBytes, residentBytes: process.memoryUsage.rss(), handles };
+  }
+}

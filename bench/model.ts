@@ -1,0 +1,120 @@
+import type { HostTensor, KernelTiming } from '../engine/index.ts';
+import { Random } from '../kernels/index.ts';
+import { benchOptions, median, openModel } from './options.ts';
+
+interface Share {
+  readonly name: string;
+  readonly milliseconds: number;
+  readonly launches: number;
+  readonly gigaflopsPerSecond: number;
+  readonly gigabytesPerSecond: number;
+}
+
+/** Whole forward passes, host to host. */
+export async function benchModel(args: string[]): Promise<void> {
+  const { device, model: name, height, width, batch, runs, json } = await benchOptions(args);
+  const model = await openModel(name, device);
+  const weightBytes = device.memory.liveBytes;
+  const pixelValues: HostTensor = new Random(1).tensor([batch, model.config.num_channels, height, width]);
+
+  const firstStart = performance.now();
+  await model.forward({ pixelValues });
+  const firstMilliseconds = performance.now() - firstStart;
+  device.resetPeak();
+  const times: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    const start = performance.now();
+    await model.forward({ pixelValues });
+    times.push(performance.now() - start);
+  }
+  const { peakBytes } = device.memory;
+  const { timings } = await device.profile(() => model.forward({ pixelValues }));
+  const flops = timings.reduce((sum, timing) => sum + timing.flops, 0);
+  const report = {
+    model: name,
+    device: device.name,
+    shape: pixelValues.shape,
+    runs,
+    firstMilliseconds,
+    medianMilliseconds: median(times),
+    minimumMilliseconds: Math.min(...times),
+    gigaflops: flops / 1e9,
+    gigaflopsPerSecond: flops / median(times) / 1e6,
+    weightBytes,
+    peakBytes,
+    stages: sharesBy(timings, timing => timing.stage.split('/')[0]!),
+    kernels: sharesBy(timings, timing => timing.kernel),
+  };
+  model.dispose();
+  await device.destroy();
+  if (json) console.log(JSON.stringify(report));
+  else print(report);
+}
+
+function sharesBy(timings: readonly KernelTiming[], key: (timing: KernelTiming) => string): Share[] {
+  const groups = groupBy(timings, key);
+  return [...groups].map(([name, members]) => {
+    const sum = (value: (timing: KernelTiming) => number) =>
+      members.reduce((total, timing) => total + value(timing), 0);
+    const milliseconds = sum(timing => timing.milliseconds);
+    return {
+      name: name === '' ? '(other)' : name,
+      milliseconds,
+      launches: members.length,
+      gigaflopsPerSecond: sum(timing => timing.flops) / milliseconds / 1e6,
+      gigabytesPerSecond: sum(timing => timing.bytes) / milliseconds / 1e6,
+    };
+  });
+}
+
+function groupBy<Item>(items: readonly Item[], key: (item: Item) => string): Map<string, Item[]> {
+  const groups = new Map<string, Item[]>();
+  for (const item of items) {
+    const group = groups.get(key(item));
+    if (group === undefined) groups.set(key(item), [item]);
+    else group.push(item);
+  }
+  return groups;
+}
+
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+
+function print(report: {
+  model: string;
+  device: string;
+  shape: readonly number[];
+  runs: number;
+  firstMilliseconds: number;
+  medianMilliseconds: number;
+  minimumMilliseconds: number;
+  gigaflops: number;
+  gigaflopsPerSecond: number;
+  weightBytes: number;
+  peakBytes: number;
+  stages: readonly Share[];
+  kernels: readonly Share[];
+}): void {
+  console.log(`${report.model}, ${report.shape.join('x')}, ${report.device}`);
+  console.log(
+    `median ${report.medianMilliseconds.toFixed(0)} ms, minimum ${report.minimumMilliseconds.toFixed(0)} ms of ${report.runs} runs` +
+      ` (first run ${report.firstMilliseconds.toFixed(0)} ms); ${report.gigaflops.toFixed(1)} GFLOP, ${report.gigaflopsPerSecond.toFixed(1)} GFLOP/s`,
+  );
+  const extra = report.peakBytes - report.weightBytes;
+  console.log(
+    `weights ${megabytes(report.weightBytes)}, peak ${megabytes(report.peakBytes)} (weights + ${megabytes(extra)})`,
+  );
+  for (const [title, shares] of [['stage', report.stages] as const, ['kernel', report.kernels] as const]) {
+    console.log(
+      `\n${title.padEnd(38)}${'ms'.padStart(9)}${'launches'.padStart(10)}${'GFLOP/s'.padStart(10)}${'GB/s'.padStart(8)}`,
+    );
+    for (const share of shares.toSorted((a, b) => b.milliseconds - a.milliseconds)) {
+      console.log(
+        share.name.padEnd(38) +
+          share.milliseconds.toFixed(1).padStart(9) +
+          String(share.launches).padStart(10) +
+          share.gigaflopsPerSecond.toFixed(1).padStart(10) +
+          share.gigabytesPerSecond.toFixed(1).padStart(8),
+      );
+    }
+  }
+}
