@@ -193,9 +193,11 @@ export class CpuDevice extends Device {
     });
     // A loss is reported by whoever waits next, and nobody may be waiting now.
     this.#idle.catch(() => {});
+    const startMilliseconds = performance.timeOrigin + performance.now();
     this.#workers.forEach((worker, index) => {
       const message: BatchMessage = {
         batch,
+        startMilliseconds,
         launches: address,
         count: launches.length,
         scratch: scratch.address + index * scratch.bytesPerWorker,

@@ -9,8 +9,12 @@ const RELAXED_SIMD_PROBE = new Uint8Array([
   0x02, 0x0b,
 ]);
 
-/** Node 20 has relaxed SIMD behind a flag, which counts when a module is compiled. */
+/**
+ * Node 20 has relaxed SIMD behind a flag, which counts when a module is compiled. DETR_RELAXED_SIMD=0 does without, as
+ * machines must that lack it.
+ */
 function enableRelaxedSimd(): boolean {
+  if (process.env.DETR_RELAXED_SIMD === '0') return false;
   if (WebAssembly.validate(RELAXED_SIMD_PROBE)) return true;
   setFlagsFromString('--experimental-wasm-relaxed-simd');
   return WebAssembly.validate(RELAXED_SIMD_PROBE);

@@ -31,6 +31,8 @@ export interface WorkerData {
 
 export interface BatchMessage {
   readonly batch: number;
+  /** When the batch was sent, since the epoch: its first launch begins then, whichever worker wakes first, if all are idle. */
+  readonly startMilliseconds: number;
   /** Byte address of the first launch record. */
   readonly launches: number;
   readonly count: number;

@@ -19,11 +19,14 @@ function waitUntilSet(words: Int32Array, index: number): void {
   while (Atomics.load(words, index) === 0) Atomics.wait(words, index, 0);
 }
 
-function runBatch({ batch, launches, count, scratch }: BatchMessage): DoneMessage {
+/** When this worker last saw a launch end. */
+let idleSince = 0;
+
+function runBatch({ batch, startMilliseconds, launches, count, scratch }: BatchMessage): DoneMessage {
   memory.grow(0); // Another thread may have grown it; this brings `buffer` up to date.
   const words = new Int32Array(memory.buffer);
   let error: DoneMessage['error'];
-  let start = performance.now();
+  let start = Math.max(startMilliseconds - performance.timeOrigin, idleSince);
   for (let launch = 0; launch < count; launch++) {
     const record = launches / 4 + launch * WORDS_PER_LAUNCH;
     const kernel = kernels[words[record + Word.entry]!]!;
@@ -48,6 +51,7 @@ function runBatch({ batch, launches, count, scratch }: BatchMessage): DoneMessag
     }
     start = performance.now();
   }
+  idleSince = start;
   return error === undefined ? { batch } : { batch, error };
 }
 

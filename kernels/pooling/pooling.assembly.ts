@@ -1,4 +1,4 @@
-import { addressAt, integerAt, storePartial } from '../simd.assembly';
+import { addressAt, integerAt, maximum, storePartial } from '../simd.assembly';
 import { sumOf } from '../sum.assembly';
 
 /** Floats that vectors of windows may read beyond a padded row; ROW_EXCESS in pooling.ts. */
@@ -48,7 +48,7 @@ function maximaDown(x: usize, rows: i32, width: i32, target: usize): void {
     let largest = v128.load(address);
     for (let row = 1; row < rows; row++) {
       address += pitch;
-      largest = f32x4.max(largest, v128.load(address));
+      largest = maximum(largest, v128.load(address));
     }
     v128.store(target + offset, largest);
   }
@@ -73,7 +73,7 @@ function maximaAcross(stride: i32, row: usize, kernel: i32, out: usize, count: i
     for (let i: usize = 0; i < <usize>kernel << 2; i += 4) {
       let values = v128.load(window + i);
       if (stride == 2) values = i32x4.shuffle(values, v128.load(window + i, 16), 0, 2, 4, 6);
-      largest = f32x4.max(largest, values);
+      largest = maximum(largest, values);
     }
     const target = out + (<usize>column << 2);
     if (column + 4 <= count) v128.store(target, largest);
