@@ -10,6 +10,7 @@ import type { ErrorCases } from './errors/error-case.ts';
 import { normalizationErrors } from './errors/normalization.ts';
 import { poolingErrors } from './errors/pooling.ts';
 import { positionsErrors } from './errors/positions.ts';
+import { productErrors } from './errors/products.ts';
 import { resizeErrors } from './errors/resize.ts';
 import { shapeErrors } from './errors/shape.ts';
 
@@ -20,6 +21,7 @@ const errors: ErrorCases = {
   ...attentionErrors,
   ...elementwiseErrors,
   ...positionsErrors,
+  ...productErrors,
   ...shapeErrors,
   ...normalizationErrors,
   ...poolingErrors,
