@@ -7,10 +7,15 @@ import {
   attentionWithWeightsKernel,
 } from './attention/attention.ts';
 import { conv2dKernel } from './conv2d/conv2d.ts';
+import { encoderReferencePointsKernel, twoStageProposalsKernel, validRatiosKernel } from './deformable/deformable.ts';
 import { activateKernel, addKernel, inverseSigmoidKernel, multiplyKernel } from './elementwise/elementwise.ts';
 import type { Kernel } from './kernel.ts';
 import { linearKernel } from './linear/linear.ts';
 import { matmulKernel } from './matmul/matmul.ts';
+import {
+  multiScaleDeformableAttentionKernel,
+  multiScaleDeformableAttentionWithWeightsKernel,
+} from './multi-scale-deformable-attention/multi-scale-deformable-attention.ts';
 import { groupNormKernel, layerNormKernel } from './normalization/normalization.ts';
 import { maxPool2dKernel, meanOverSpaceKernel } from './pooling/pooling.ts';
 import {
@@ -30,6 +35,7 @@ import {
   unflattenSpaceKernel,
 } from './shape/shape.ts';
 import { softmaxKernel } from './softmax/softmax.ts';
+import { topKKernel } from './top-k/top-k.ts';
 
 export { type Activation, activationByName, activations } from './activation.ts';
 export {
@@ -47,10 +53,23 @@ export {
   conv2d,
   packConv2d,
 } from './conv2d/conv2d.ts';
+export {
+  encoderReferencePoints,
+  type TwoStageProposals,
+  twoStageProposals,
+  validRatios,
+} from './deformable/deformable.ts';
 export { activate, add, inverseSigmoid, multiply } from './elementwise/elementwise.ts';
 export type { Kernel, KernelInputs } from './kernel.ts';
 export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
+export type { FeatureLevels } from './multi-scale-deformable-attention/levels.ts';
+export {
+  type DeformableAttentionOptions,
+  type DeformableAttentionWithWeights,
+  multiScaleDeformableAttention,
+  multiScaleDeformableAttentionWithWeights,
+} from './multi-scale-deformable-attention/multi-scale-deformable-attention.ts';
 export { type GroupNormOptions, groupNorm, type LayerNormOptions, layerNorm } from './normalization/normalization.ts';
 export { type MaxPool2dOptions, maxPool2d, meanOverSpace } from './pooling/pooling.ts';
 export {
@@ -64,6 +83,10 @@ export { Random } from './random.ts';
 export { downsampleMask, type ResizeNearestOptions, resizeBilinear, resizeNearest } from './resize/resize.ts';
 export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice, unflattenSpace } from './shape/shape.ts';
 export { softmax } from './softmax/softmax.ts';
+export {
+  type TopK,
+  topK,
+} from './top-k/top-k.ts';
 
 export const allKernels: readonly Kernel<unknown>[] = [
   conv2dKernel,
@@ -104,4 +127,11 @@ export const allKernels: readonly Kernel<unknown>[] = [
   resizeNearestKernel,
   resizeBilinearKernel,
   downsampleMaskKernel,
+  // deformable
+  multiScaleDeformableAttentionKernel,
+  multiScaleDeformableAttentionWithWeightsKernel,
+  topKKernel,
+  validRatiosKernel,
+  encoderReferencePointsKernel,
+  twoStageProposalsKernel,
 ];

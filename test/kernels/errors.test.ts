@@ -5,19 +5,25 @@ import * as assert from 'uvu/assert';
 import { Device, OptionError, ShapeError } from '../../engine/index.ts';
 import * as kernels from '../../kernels/index.ts';
 import { attentionErrors } from './errors/attention.ts';
+import { deformableErrors } from './errors/deformable.ts';
 import { elementwiseErrors } from './errors/elementwise.ts';
 import type { ErrorCases } from './errors/error-case.ts';
+import { multiScaleDeformableAttentionErrors } from './errors/multi-scale-deformable-attention.ts';
 import { normalizationErrors } from './errors/normalization.ts';
 import { poolingErrors } from './errors/pooling.ts';
 import { positionsErrors } from './errors/positions.ts';
 import { productErrors } from './errors/products.ts';
 import { resizeErrors } from './errors/resize.ts';
 import { shapeErrors } from './errors/shape.ts';
+import { topKErrors } from './errors/top-k.ts';
 
 /** Functions of kernels/index.ts that launch nothing. */
 const NOT_LAUNCHERS = ['activationByName', 'Random'];
 
 const errors: ErrorCases = {
+  ...deformableErrors,
+  ...topKErrors,
+  ...multiScaleDeformableAttentionErrors,
   ...attentionErrors,
   ...elementwiseErrors,
   ...positionsErrors,

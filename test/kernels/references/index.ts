@@ -6,9 +6,14 @@ import {
   attentionWithWeightsReference,
 } from './attention.ts';
 import { conv2dReference } from './conv2d.ts';
+import { encoderReferencePointsReference, twoStageProposalsReference, validRatiosReference } from './deformable.ts';
 import { activateReference, addReference, inverseSigmoidReference, multiplyReference } from './elementwise.ts';
 import { linearReference } from './linear.ts';
 import { matmulReference } from './matmul.ts';
+import {
+  multiScaleDeformableAttentionReference,
+  multiScaleDeformableAttentionWithWeightsReference,
+} from './multi-scale-deformable-attention.ts';
 import { groupNormReference, layerNormReference } from './normalization.ts';
 import { maxPool2dReference, meanOverSpaceReference } from './pooling.ts';
 import {
@@ -28,6 +33,7 @@ import {
   unflattenSpaceReference,
 } from './shape.ts';
 import { softmaxReference } from './softmax.ts';
+import { topKReference } from './top-k.ts';
 
 /** The float64 reference of every kernel, by the kernel's name. */
 export const references: Readonly<Record<string, Reference<unknown>>> = {
@@ -69,4 +75,11 @@ export const references: Readonly<Record<string, Reference<unknown>>> = {
   resizeNearest: resizeNearestReference,
   resizeBilinear: resizeBilinearReference,
   downsampleMask: downsampleMaskReference,
+  // deformable
+  multiScaleDeformableAttention: multiScaleDeformableAttentionReference,
+  multiScaleDeformableAttentionWithWeights: multiScaleDeformableAttentionWithWeightsReference,
+  topK: topKReference,
+  validRatios: validRatiosReference,
+  encoderReferencePoints: encoderReferencePointsReference,
+  twoStageProposals: twoStageProposalsReference,
 };
