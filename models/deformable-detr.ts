@@ -5,13 +5,19 @@ import {
   broadcastTo,
   concatenate,
   downsampleMask,
+  encoderReferencePoints,
   flattenSpace,
   gatherRows,
   inverseSigmoid,
   multiply,
+  multiScaleDeformableAttention,
+  multiScaleDeformableAttentionWithWeights,
   sinePositionsHalfPixel,
   sineQueries,
   slice,
+  topK,
+  twoStageProposals,
+  validRatios,
 } from '../kernels/index.ts';
 import { Backbone, type FeatureMap } from './backbone.ts';
 import { DeformableDetrConfig, type DeformableDetrConfigFields, type RawConfig } from './configuration.ts';
@@ -35,14 +41,6 @@ import {
   Table,
   zeros,
 } from './module.ts';
-import {
-  encoderReferencePoints,
-  multiScaleDeformableAttention,
-  multiScaleDeformableAttentionWithWeights,
-  topK,
-  twoStageProposals,
-  validRatios,
-} from './pending-kernels.ts';
 import { type GraphInputs, PreTrainedModel } from './pretrained.ts';
 import { requirePixels } from './segmentation.ts';
 import { type Attended, type DecoderTrace, FeedForwardLayer, MultiHeadAttention, type Trace } from './transformer.ts';
