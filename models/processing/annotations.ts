@@ -3,26 +3,21 @@
 // `normalize_annotation`, `_update_annotation_for_padded_image`). Arithmetic in float32 wherever the reference has it.
 //
 // N objects, H height, W width
-import { basename, join, normalize, sep } from 'node:path';
+import { join, normalize, sep } from 'node:path';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
-import { type CocoSegmentation, rleFromSegmentation, rleToMask } from '../evaluation/rle.ts';
+import type { CocoAnnotation } from '../evaluation/coco-format.ts';
+import { rleFromSegmentation, rleToMask } from '../evaluation/rle.ts';
 import { readImageSync } from '../images/files.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
 import type { ImageSize } from './options.ts';
 import type { AnnotationFormat } from './settings.ts';
 
-/** An object of a COCO detection annotation file. */
-export interface CocoObject {
-  readonly category_id: number;
-  /** [x, y, width, height] in pixels. */
-  readonly bbox: readonly number[];
-  readonly area: number;
-  readonly iscrowd?: number;
-  readonly segmentation?: CocoSegmentation;
-  /** x, y, visibility of each keypoint. */
-  readonly keypoints?: readonly number[];
-}
+/** What is needed of an object in a COCO detection annotation file. Boxes are [x, y, width, height] in pixels. */
+export type CocoObject = Pick<
+  CocoAnnotation,
+  'category_id' | 'bbox' | 'area' | 'iscrowd' | 'segmentation' | 'keypoints'
+>;
 
 /** All objects of one image. */
 export interface CocoDetectionAnnotation {
@@ -242,7 +237,7 @@ function idPicture(annotation: CocoPanopticAnnotation, { path, image }: Panoptic
   if (path === undefined)
     throw new OptionError(`${where}: expected masksPath (a folder) or masks (pictures) for panoptic annotations`);
   const name = normalize(annotation.file_name);
-  if (name.split(sep).includes('..') || basename(name) === '' || name.includes('\0')) {
+  if (name.split(sep).includes('..') || name === '.' || name.includes('\0')) {
     throw new OptionError(
       `${where}: expected a file_name inside masksPath, got ${JSON.stringify(annotation.file_name)}`,
     );

@@ -11,7 +11,7 @@ import { type LinearTaps, linearTaps } from './interpolation.ts';
 import { probability } from './probability.ts';
 
 /** Inputs per side of a tile; interpolation reaches one further. */
-const tileSide = 8;
+const tileSide = 16;
 const reach = tileSide + 1;
 const slack = 2e-6;
 
@@ -20,8 +20,11 @@ export interface MaskAssignment {
   readonly winner: Int32Array;
   /** [Q]: how many pixels a query has won. */
   readonly won: Int32Array;
-  /** [Q]: at how many pixels score · probability reaches the threshold, won or not. */
-  readonly claimed: Int32Array;
+  /**
+   * At how many pixels a query's score · probability reaches the threshold, won or not. Counting stops early, with what
+   * it has so far, once that is at least `enough`.
+   */
+  claimed(query: number, enough: number): number;
 }
 
 /** A query's mask. */
@@ -43,38 +46,38 @@ export function assignMasks(
   const rows = tilesOf(maskHeight, height);
   const columns = tilesOf(maskWidth, width);
   const bounds = masks.map(mask => boundsOf(mask, maskHeight, maskWidth, rows.count, columns.count));
+  const tile = new Tile(maskHeight, maskWidth, rows, columns);
   const floor = Math.fround(threshold);
 
+  // Strong queries first: the more they leave, the fewer of the others can win anything.
+  const order = Array.from(masks.keys()).sort((a, b) => masks[b]!.score - masks[a]!.score || a - b);
   const winner = new Int32Array(height * width);
   const won = new Int32Array(masks.length);
-  const claimed = new Int32Array(masks.length);
-  const tile = new Tile(maskHeight, maskWidth, rows, columns);
-
-  for (let tileRow = 0; tileRow < rows.count; tileRow++) {
-    for (let tileColumn = 0; tileColumn < columns.count; tileColumn++) {
-      const index = tileRow * columns.count + tileColumn;
-      let certain = 0;
-      for (const { lower } of bounds) if (lower[index]! > certain) certain = lower[index]!;
-      let contenders = 0;
-      let first = 0;
-      for (let query = masks.length - 1; query >= 0; query--) {
-        if (bounds[query]!.upper[index]! < certain) continue;
-        contenders++;
-        first = query;
+  for (let index = 0; index < rows.count * columns.count; index++) {
+    tile.enter(index);
+    let certain = 0;
+    for (const { lower } of bounds) if (lower[index]! > certain) certain = lower[index]!;
+    const contenders = order.filter(query => bounds[query]!.upper[index]! >= certain);
+    tile.startContest(Math.min(...contenders));
+    if (contenders.length > 1) {
+      for (const [position, query] of contenders.entries()) {
+        if (position % 8 === 7) certain = Math.max(certain, tile.leastBest());
+        if (bounds[query]!.upper[index]! >= certain) tile.compete(query, masks[query]!);
       }
-      tile.enter(tileRow, tileColumn, first, contenders > 1);
-      for (let query = 0; query < masks.length; query++) {
-        const lower = bounds[query]!.lower[index]!;
-        const upper = bounds[query]!.upper[index]!;
-        const contends = contenders > 1 && upper >= certain;
-        const claimsAll = lower >= floor;
-        const claimsSome = upper >= floor && !claimsAll;
-        const reached = contends || claimsSome ? tile.compete(query, masks[query]!, floor) : 0;
-        claimed[query] = claimed[query]! + (claimsAll ? tile.pixels : claimsSome ? reached : 0);
-      }
-      tile.put(winner, width, won);
     }
+    tile.finishContest(winner, width, won);
   }
+
+  const claimed = (query: number, enough: number): number => {
+    const { lower, upper } = bounds[query]!;
+    let count = 0;
+    for (let index = 0; index < lower.length && count < enough; index++) {
+      if (upper[index]! < floor) continue;
+      tile.enter(index);
+      count += lower[index]! >= floor ? tile.pixels : tile.countFrom(masks[query]!, floor);
+    }
+    return count;
+  };
   return { winner, won, claimed };
 }
 
@@ -179,8 +182,10 @@ class Tile {
     this.#highWeight = new Float64Array(columns.largest);
   }
 
-  /** Moves on to another tile, whose winner is `first` until another competes, or anyway if it is not `contested`. */
-  enter(tileRow: number, tileColumn: number, first: number, contested: boolean): void {
+  /** Moves on to another tile. */
+  enter(index: number): void {
+    const tileRow = Math.floor(index / this.#columns.count);
+    const tileColumn = index % this.#columns.count;
     this.#inputTop = tileRow * tileSide;
     this.#inputLeft = tileColumn * tileSide;
     this.#top = this.#rows.starts[tileRow]!;
@@ -188,8 +193,6 @@ class Tile {
     this.#left = this.#columns.starts[tileColumn]!;
     this.#width = this.#columns.starts[tileColumn + 1]! - this.#left;
     this.pixels = (this.#bottom - this.#top) * this.#width;
-    this.#best.fill(contested ? -1 : Number.POSITIVE_INFINITY, 0, this.pixels);
-    this.#bestQuery.fill(first, 0, this.pixels);
     const { low, high, highWeight } = this.#columns.taps;
     for (let x = 0; x < this.#width; x++) {
       this.#low[x] = low[this.#left + x]! - this.#inputLeft;
@@ -198,32 +201,70 @@ class Tile {
     }
   }
 
-  /** Lets a query compete for the tile's pixels. Returns at how many it reaches `floor`, which is in (0, 1]. */
-  compete(query: number, { logits, score }: ScoredMask, floor: number): number {
+  /** Gives all pixels to a query until better ones come. */
+  startContest(query: number): void {
+    this.#best.fill(-1, 0, this.pixels);
+    this.#bestQuery.fill(query, 0, this.pixels);
+  }
+
+  /** Lets a query compete for the tile's pixels; of equal values that of the first query wins. */
+  compete(query: number, { logits, score }: ScoredMask): void {
     this.#widen(logits);
     const width = this.#width;
-    const inputTop = this.#inputTop;
     const wide = this.#wide;
     const best = this.#best;
     const bestQuery = this.#bestQuery;
     const { low, high, highWeight } = this.#rows.taps;
-    let missed = 0;
     for (let y = this.#top, pixel = 0; y < this.#bottom; y++) {
       const belowWeight = highWeight[y]!;
       const aboveWeight = 1 - belowWeight;
-      let above = (low[y]! - inputTop) * width;
-      let below = (high[y]! - inputTop) * width;
+      let above = (low[y]! - this.#inputTop) * width;
+      let below = (high[y]! - this.#inputTop) * width;
       for (const end = pixel + width; pixel < end; pixel++, above++, below++) {
         const value = (aboveWeight * wide[above]! + belowWeight * wide[below]!) * score;
-        // 0 from `floor` on, else -1, without a branch that random masks would make unpredictable.
-        missed += Math.floor(value - floor);
-        if (value > best[pixel]!) {
-          best[pixel] = value;
-          bestQuery[pixel] = query;
-        }
+        if (value < best[pixel]! || (value === best[pixel] && bestQuery[pixel]! < query)) continue;
+        best[pixel] = value;
+        bestQuery[pixel] = query;
       }
     }
-    return this.pixels + missed;
+  }
+
+  /** The least of the pixels' best values. */
+  leastBest(): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (let pixel = 0; pixel < this.pixels; pixel++) if (this.#best[pixel]! < least) least = this.#best[pixel]!;
+    return least;
+  }
+
+  /** Writes the winners into the picture and counts their pixels. */
+  finishContest(winner: Int32Array, width: number, won: Int32Array): void {
+    for (let y = this.#top, pixel = 0; y < this.#bottom; y++) {
+      const end = y * width + this.#left + this.#width;
+      for (let at = end - this.#width; at < end; at++, pixel++) {
+        const query = this.#bestQuery[pixel]!;
+        winner[at] = query;
+        won[query] = won[query]! + 1;
+      }
+    }
+  }
+
+  /** At how many of the tile's pixels score · probability is at least `floor`. */
+  countFrom({ logits, score }: ScoredMask, floor: number): number {
+    this.#widen(logits);
+    const width = this.#width;
+    const wide = this.#wide;
+    const { low, high, highWeight } = this.#rows.taps;
+    let count = 0;
+    for (let y = this.#top; y < this.#bottom; y++) {
+      const belowWeight = highWeight[y]!;
+      const aboveWeight = 1 - belowWeight;
+      const above = (low[y]! - this.#inputTop) * width;
+      const below = (high[y]! - this.#inputTop) * width;
+      for (let x = 0; x < width; x++) {
+        if ((aboveWeight * wide[above + x]! + belowWeight * wide[below + x]!) * score >= floor) count++;
+      }
+    }
+    return count;
   }
 
   /** The probabilities of the tile's rows of inputs, interpolated to the columns of the outputs. */
@@ -242,18 +283,6 @@ class Tile {
       for (let x = 0; x < width; x++, to++) {
         const weight = highWeight[x]!;
         wide[to] = (1 - weight) * row[low[x]!]! + weight * row[high[x]!]!;
-      }
-    }
-  }
-
-  /** Writes the winners into the picture and counts their pixels. */
-  put(winner: Int32Array, width: number, won: Int32Array): void {
-    for (let y = this.#top, pixel = 0; y < this.#bottom; y++) {
-      const end = y * width + this.#left + this.#width;
-      for (let at = end - this.#width; at < end; at++, pixel++) {
-        const query = this.#bestQuery[pixel]!;
-        winner[at] = query;
-        won[query] = won[query]! + 1;
       }
     }
   }

@@ -105,16 +105,22 @@ function segment(
     if (kept.length === 0)
       return { segmentation: { shape, data: new Int32Array(height * width).fill(-1) }, segmentsInfo: [] };
     const { winner, won, claimed } = assignMasks(kept, maskHeight, maskWidth, height, width, maskThreshold);
+    /** Whether a query has won more than a part of the pixels that its mask claims. */
+    const exists = (index: number): boolean => {
+      const area = won[index]!;
+      if (area === 0) return false;
+      // Beyond twice the number at which the part is too small, the exact one does not matter.
+      const claims = claimed(index, (2 * area) / Math.max(overlapMaskAreaThreshold, 1e-9));
+      // The division is float32's in the reference.
+      return claims > 0 && Math.fround(area / claims) > overlapMaskAreaThreshold;
+    };
 
     const segmentsInfo: Segment[] = [];
     const idOf = new Int32Array(kept.length);
     const fusedIds = new Map<number, number>();
     let id = 0;
     for (const [index, { label, score }] of kept.entries()) {
-      const area = won[index]!;
-      // The division is float32's in the reference.
-      const exists = area > 0 && claimed[index]! > 0 && Math.fround(area / claimed[index]!) > overlapMaskAreaThreshold;
-      if (!exists) continue;
+      if (!exists(index)) continue;
       // After a fused segment counting goes on from its id, as in HuggingFace, even if the next id is taken.
       id = fusedIds.get(label) ?? id + 1;
       idOf[index] = id;
@@ -179,7 +185,7 @@ export function checkSegmentationOutputs(
 }
 
 /** Python's `round(value, 6)` of a float32: exact ties, which are odd multiples of 1/128, go to the even neighbour. */
-function roundTo6Decimals(value: number): number {
+export function roundTo6Decimals(value: number): number {
   const isTie = (value * 128) % 2 === 1;
   if (!isTie) return Number(value.toFixed(6));
   const below = Math.floor(value * 1e6);

@@ -1,0 +1,242 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { OptionError, ShapeError } from '../../engine/errors.ts';
+import type { HostTensor } from '../../engine/host-tensor.ts';
+import {
+  ConditionalDetrImageProcessor,
+  DeformableDetrImageProcessor,
+  DetrImageProcessor,
+} from '../../models/processing/processors.ts';
+import { roundTo6Decimals, type SegmentationOutputs } from '../../models/processing/segmentation.ts';
+import { rejectsWith } from '../support/throws.ts';
+
+const tensor = (shape: number[], values: readonly number[]): HostTensor => ({ shape, data: Float32Array.from(values) });
+const detr = new DetrImageProcessor();
+const conditional = new ConditionalDetrImageProcessor();
+
+/** Queries in a row of `width` pixels, each sure of its label (of 4, and "no object"), each with the pixels of its digit. */
+function stripes(labels: readonly number[], owners: string): SegmentationOutputs {
+  const logits = labels.flatMap(label => [0, 1, 2, 3, 4].map(column => (column === label ? 9 : 0)));
+  const masks = labels.flatMap((_, query) => [...owners].map(owner => (owner === `${query}` ? 8 : -8)));
+  return {
+    logits: tensor([1, labels.length, 5], logits),
+    pred_masks: tensor([1, labels.length, 1, owners.length], masks),
+  };
+}
+
+test('ids go on from a fused segment, even to one that is taken', () => {
+  // Labels A (fused), B, A, C: transformers gives the ids 1, 2, 1, 2.
+  const [result] = detr.postProcessPanopticSegmentation(stripes([0, 1, 0, 2], '00112233'), { labelIdsToFuse: [0] });
+  assert.equal(
+    result!.segmentsInfo.map(({ id, labelId, wasFused }) => [id, labelId, wasFused]),
+    [
+      [1, 0, true],
+      [2, 1, false],
+      [1, 0, true],
+      [2, 2, false],
+    ],
+  );
+  assert.equal([...result!.segmentation.data], [1, 1, 2, 2, 1, 1, 2, 2]);
+});
+
+/** Query 1 is "no object"; query 2 claims six pixels, of which query 0 wins three, and the two that nobody claims as well. */
+function covered(): SegmentationOutputs {
+  const outputs = stripes([0, 4, 1], '0001222.');
+  outputs.pred_masks.data.fill(7, 16, 16 + 3);
+  return outputs;
+}
+
+test('instances: "no object" and masks that others cover leave no segment', () => {
+  const [result] = detr.postProcessInstanceSegmentation(covered());
+  assert.equal([...result!.segmentation.data], [1, 1, 1, 1, 0, 0, 0, 1]);
+  assert.equal(
+    result!.segmentsInfo.map(({ id, labelId, wasFused }) => [id, labelId, wasFused]),
+    [[1, 0, false]],
+  );
+  const [lenient] = detr.postProcessInstanceSegmentation(covered(), { overlapMaskAreaThreshold: 0.3 });
+  assert.equal([...lenient!.segmentation.data], [1, 1, 1, 1, 2, 2, 2, 1]);
+  assert.equal(
+    lenient!.segmentsInfo.map(({ id, labelId }) => [id, labelId]),
+    [
+      [1, 0],
+      [2, 1],
+    ],
+  );
+});
+
+test('run lengths go along the rows, from 1, for every value in turn', () => {
+  const [encoded] = detr.postProcessInstanceSegmentation(covered(), { returnCocoAnnotation: true });
+  assert.equal(encoded!.segmentation, [
+    [5, 3],
+    [1, 4, 8, 1],
+  ]);
+  const [two] = detr.postProcessInstanceSegmentation(stripes([0, 1], '0.11..'), { returnCocoAnnotation: true });
+  assert.equal(two!.segmentation, [
+    [1, 2, 5, 2],
+    [3, 2],
+  ]);
+});
+
+test('without a confident query the map is -1, encoded or not', () => {
+  const outputs = stripes([4, 4], '0011');
+  const none = { shape: [2, 3], data: new Int32Array(6).fill(-1) };
+  const options = { targetSizes: [[2, 3]] as const };
+  assert.equal(detr.postProcessPanopticSegmentation(outputs, options), [{ segmentation: none, segmentsInfo: [] }]);
+  const encoded = detr.postProcessInstanceSegmentation(outputs, { ...options, returnCocoAnnotation: true });
+  assert.equal(encoded, [{ segmentation: none, segmentsInfo: [] }]);
+});
+
+test('scores are rounded as Python rounds', () => {
+  assert.is(roundTo6Decimals(0.0078125), 0.007812);
+  assert.is(roundTo6Decimals(0.0234375), 0.023438);
+  assert.is(roundTo6Decimals(0.5078125), 0.507812);
+  assert.is(roundTo6Decimals(Math.fround(0.123456789)), 0.123457);
+  assert.is(roundTo6Decimals(Math.fround(0.9999996)), 1);
+  assert.is(roundTo6Decimals(1), 1);
+});
+
+test('the semantic map is the arg max of the scores', () => {
+  let seed = 3;
+  const uniform = () => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return seed / 2 ** 32;
+  };
+  const [queries, columns, height, width] = [30, 41, 50, 67];
+  const logits = Array.from({ length: queries * columns }, () => 8 * (uniform() - 0.5));
+  const masks = Array.from({ length: queries }, () => {
+    const [x0, y0, radius] = [uniform() * width, uniform() * height, 5 + 20 * uniform()];
+    return Array.from(
+      { length: height * width },
+      (_, at) => radius - Math.hypot((at % width) - x0, at / width - y0) + uniform(),
+    );
+  });
+  const outputs = {
+    logits: tensor([1, queries, columns], logits),
+    pred_masks: tensor([1, queries, height, width], masks.flat()),
+  };
+  for (const processor of [detr, conditional]) {
+    for (const [h, w] of [
+      [120, 160],
+      [50, 67],
+      [23, 31],
+    ] as const) {
+      const options = { targetSizes: [[h, w]] as const };
+      const [map] = processor.postProcessSemanticSegmentation(outputs, options);
+      const [scored] = processor.postProcessSemanticSegmentation(outputs, {
+        ...options,
+        returnSegmentationScores: true,
+      });
+      const { shape, data: scores } = scored!.segmentationScores;
+      assert.equal([...shape], [processor === detr ? 40 : 41, h, w]);
+      let different = 0;
+      for (let pixel = 0; pixel < h * w; pixel++) {
+        const [a, b] = [map!.data[pixel]!, scored!.segmentation.data[pixel]!];
+        if (a === b) continue;
+        different++;
+        const gap = Math.abs(scores[a * h * w + pixel]! - scores[b * h * w + pixel]!);
+        assert.ok(gap < 1e-6, `pixel ${pixel}: ${a} and ${b} differ by ${gap}`);
+      }
+      assert.ok(different <= 2, `${different} pixels differ`);
+    }
+  }
+});
+
+test('version 4 takes the last class of Conditional DETR for "no object" in semantic segmentation', () => {
+  const outputs = stripes([4, 1], '0011');
+  const old = new ConditionalDetrImageProcessor({}, { behaviour: 'v4' });
+  assert.equal([...conditional.postProcessSemanticSegmentation(outputs)[0]!.data], [4, 4, 1, 1]);
+  assert.is(
+    old.postProcessSemanticSegmentation(outputs, { returnSegmentationScores: true })[0]!.segmentationScores.shape[0],
+    4,
+  );
+});
+
+test('detections above the threshold, not at it; a query may have several labels', () => {
+  const outputs = {
+    logits: tensor([1, 2, 3], [0, 2, 2, -9, -9, 0]),
+    pred_boxes: tensor([1, 2, 4], [0.5, 0.5, 0.2, 0.4, 0.25, 0.5, 0.5, 1]),
+  };
+  const deformable = new DeformableDetrImageProcessor();
+  const [found] = deformable.postProcessObjectDetection(outputs, { threshold: 0.4, targetSizes: [[100, 200]] });
+  assert.equal([...found!.labels.data], [1, 2, 0, 2]);
+  assert.equal([...found!.boxes.data.subarray(0, 8)].map(Math.round), [80, 30, 120, 70, 80, 30, 120, 70]);
+  assert.equal([...found!.boxes.data.subarray(12)].map(Math.round), [0, 0, 100, 100]);
+  // sigmoid(0) = 0.5 exactly.
+  assert.equal([...deformable.postProcessObjectDetection(outputs, { threshold: 0.5 })[0]!.labels.data], [1, 2]);
+  assert.equal([...deformable.postProcessObjectDetection(outputs, { threshold: 0.5, topK: 1 })[0]!.labels.data], [1]);
+  const [all] = detr.postProcessObjectDetection(outputs, { threshold: 0 });
+  assert.equal([...all!.labels.data], [1, 0]);
+  assert.equal(detr.postProcessObjectDetection(outputs, { threshold: 1 })[0]!.boxes.shape, [0, 4]);
+});
+
+test('outputs and options that do not fit are refused', async () => {
+  const outputs = { ...stripes([0, 1], '0011'), pred_boxes: tensor([1, 2, 4], [0, 0, 0, 0, 0, 0, 0, 0]) };
+  const sized = (targetSizes: unknown) => ({ targetSizes: targetSizes as [number, number][] });
+  const refusals: [call: () => unknown, type: typeof ShapeError | typeof OptionError, message: RegExp][] = [
+    [
+      () => detr.postProcessObjectDetection({ ...outputs, pred_boxes: tensor([2, 4], [0, 0, 0, 0, 0, 0, 0, 0]) }),
+      ShapeError,
+      /postProcessObjectDetection: expected pred_boxes \[1, 2, 4\], got \[2, 4\]/,
+    ],
+    [
+      () => detr.postProcessObjectDetection({} as never),
+      ShapeError,
+      /expected logits \[B, Q, C\] with at least 2 columns, got none/,
+    ],
+    [
+      () => detr.postProcessSemanticSegmentation({ logits: outputs.logits } as never),
+      ShapeError,
+      /expected pred_masks \[1, 2, h, w\], got none/,
+    ],
+    [
+      () => detr.postProcessPanopticSegmentation({ ...outputs, pred_masks: tensor([1, 3, 1, 1], [0, 0, 0]) }),
+      ShapeError,
+      /pred_masks \[1, 2, h, w\], got \[1, 3, 1, 1\]/,
+    ],
+    [
+      () => detr.postProcessObjectDetection(outputs, { target_sizes: [[1, 1]] } as never),
+      OptionError,
+      /unknown option target_sizes; did you mean targetSizes\?/,
+    ],
+    [
+      () => detr.postProcessObjectDetection(outputs, { topK: 5 } as never),
+      OptionError,
+      /unknown option topK; known are threshold, targetSizes/,
+    ],
+    [
+      () => detr.postProcessObjectDetection(outputs, sized([])),
+      OptionError,
+      /a list of \[height, width\] for each of 1 images, got 0/,
+    ],
+    [
+      () => detr.postProcessObjectDetection(outputs, sized([[480]])),
+      OptionError,
+      /\[height, width\] in positive whole pixels, got \[480\]/,
+    ],
+    [() => detr.postProcessObjectDetection(outputs, sized([[0, 5]])), OptionError, /got \[0,5\]/],
+    [
+      () => detr.postProcessInstanceSegmentation(outputs, { threshold: Number.NaN }),
+      OptionError,
+      /expected threshold to be a number, got null/,
+    ],
+    [
+      () => detr.postProcessPanopticSegmentation(outputs, { labelIdsToFuse: ['sky' as never] }),
+      OptionError,
+      /labelIdsToFuse of whole numbers, got "sky"/,
+    ],
+    [
+      () => conditional.postProcessObjectDetection(outputs, { topK: 0 }),
+      OptionError,
+      /topK to be a positive whole number, got 0/,
+    ],
+    [() => conditional.postProcess(outputs, [[1, 1]]), ShapeError, /at least 300 pairs of query and class, got 10/],
+    [
+      () => detr.postProcessPanoptic(outputs, [[1, 4]], { isThingMap: {} }),
+      OptionError,
+      /isThingMap does not say whether label 0 is a thing/,
+    ],
+  ];
+  for (const [call, type, message] of refusals) await rejectsWith(call, type, message);
+});
+
+test.run();
