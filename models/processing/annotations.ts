@@ -10,7 +10,7 @@ import type { CocoAnnotation } from '../evaluation/coco-format.ts';
 import { rleFromSegmentation, rleToMask } from '../evaluation/rle.ts';
 import { readImageSync } from '../images/files.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
-import type { ImageSize } from './options.ts';
+import { describe, type ImageSize } from './options.ts';
 import type { AnnotationFormat } from './settings.ts';
 
 /** What is needed of an object in a COCO detection annotation file. Boxes are [x, y, width, height] in pixels. */
@@ -69,9 +69,7 @@ export interface ImageLabels {
 /** Throws an `OptionError` unless the annotation has the form that `format` says. */
 export function checkAnnotation(annotation: ImageAnnotation, format: AnnotationFormat, where: string): void {
   const refuse = (field: string, expected: string, value: unknown) => {
-    throw new OptionError(
-      `${where}: expected ${field} to be ${expected}, got ${JSON.stringify(value)?.slice(0, 80) ?? value}`,
-    );
+    throw new OptionError(`${where}: expected ${field} to be ${expected}, got ${describe(value)}`);
   };
   if (typeof annotation !== 'object' || annotation === null) refuse('a COCO annotation', 'an object', annotation);
   const detection = annotation as Partial<CocoDetectionAnnotation>;
@@ -157,7 +155,7 @@ function keypointsOf(objects: readonly CocoObject[], where: string): HostTensor 
   const all = objects.map(({ keypoints }) => {
     if (!isNumbers(keypoints) || keypoints.length % 3 !== 0 || keypoints.length !== objects[0]!.keypoints!.length) {
       throw new OptionError(
-        `${where}: expected x, y and visibility of as many keypoints for every object, got ${JSON.stringify(keypoints)}`,
+        `${where}: expected x, y and visibility of as many keypoints for every object, got ${describe(keypoints)}`,
       );
     }
     return keypoints;
@@ -238,9 +236,7 @@ function idPicture(annotation: CocoPanopticAnnotation, { path, image }: Panoptic
     throw new OptionError(`${where}: expected masksPath (a folder) or masks (pictures) for panoptic annotations`);
   const name = normalize(annotation.file_name);
   if (name.split(sep).includes('..') || name === '.' || name.includes('\0')) {
-    throw new OptionError(
-      `${where}: expected a file_name inside masksPath, got ${JSON.stringify(annotation.file_name)}`,
-    );
+    throw new OptionError(`${where}: expected a file_name inside masksPath, got ${describe(annotation.file_name)}`);
   }
   return readImageSync(join(path, name));
 }

@@ -28,7 +28,7 @@ import {
   parseConfig,
   type SettingsInput,
 } from './settings.ts';
-import { type Behaviour, targetSize } from './target-size.ts';
+import { type Behaviour, checkExtent, targetSize } from './target-size.ts';
 
 /** Which of HuggingFace's implementations a processor equals. */
 export interface ProcessorOptions {
@@ -318,6 +318,7 @@ function batchSize(
       `preprocess: expected padSize to be at least ${height} x ${width}, got ${padSize.height} x ${padSize.width}`,
     );
   }
+  if (padSize !== undefined) checkExtent([padSize.height, padSize.width], 'pictures are padded to');
   return padSize ?? { height, width };
 }
 

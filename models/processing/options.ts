@@ -14,10 +14,16 @@ export function checkOptionNames(options: object, known: readonly string[], wher
   }
 }
 
+/** A value for messages: JSON, cut short. */
+export function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  return typeof value === 'number' ? `${value}` : (JSON.stringify(value) ?? String(value)).slice(0, 100);
+}
+
 /** Throws an `OptionError` unless `value` is a number (not NaN). */
 export function checkNumber(value: unknown, name: string, where: string): asserts value is number {
   if (typeof value !== 'number' || Number.isNaN(value)) {
-    throw new OptionError(`${where}: expected ${name} to be a number, got ${JSON.stringify(value) ?? value}`);
+    throw new OptionError(`${where}: expected ${name} to be a number, got ${describe(value)}`);
   }
 }
 
@@ -27,7 +33,7 @@ export type ImageSize = readonly [height: number, width: number];
 /** Throws an `OptionError` unless there is one size of positive whole pixels for each of `batch` images. */
 export function checkSizes(sizes: readonly ImageSize[], batch: number, name: string, where: string): void {
   if (!Array.isArray(sizes) || sizes.length !== batch) {
-    const got = Array.isArray(sizes) ? sizes.length : JSON.stringify(sizes);
+    const got = Array.isArray(sizes) ? sizes.length : describe(sizes);
     throw new OptionError(
       `${where}: expected ${name} to be a list of [height, width] for each of ${batch} images, got ${got}`,
     );
@@ -35,7 +41,7 @@ export function checkSizes(sizes: readonly ImageSize[], batch: number, name: str
   for (const size of sizes) {
     if (!Array.isArray(size) || size.length !== 2 || !size.every(length => Number.isInteger(length) && length >= 1)) {
       throw new OptionError(
-        `${where}: expected ${name} of [height, width] in positive whole pixels, got ${JSON.stringify(size)}`,
+        `${where}: expected ${name} of [height, width] in positive whole pixels, got ${describe(size)}`,
       );
     }
   }

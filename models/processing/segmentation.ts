@@ -6,7 +6,7 @@ import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import { checkLogits, indexOfLargest, softmax } from './detection.ts';
 import { assignMasks } from './mask-assignment.ts';
-import { checkNumber, checkOptionNames, checkSizes, type ImageSize } from './options.ts';
+import { checkNumber, checkOptionNames, checkSizes, describe, type ImageSize } from './options.ts';
 
 /** What the segmentation methods need of a model's outputs; further outputs are ignored. */
 export interface SegmentationOutputs {
@@ -81,7 +81,7 @@ export function segmentPanoptic(
   const fused = new Set(options.labelIdsToFuse ?? []);
   for (const label of fused) {
     if (!Number.isInteger(label))
-      throw new OptionError(`${where}: expected labelIdsToFuse of whole numbers, got ${JSON.stringify(label)}`);
+      throw new OptionError(`${where}: expected labelIdsToFuse of whole numbers, got ${describe(label)}`);
   }
   return segment(outputs, options, fused, where);
 }

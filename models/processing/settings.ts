@@ -1,6 +1,7 @@
 // What an image processor does, from preprocessor_config.json (HuggingFace's old and new forms) or from options.
 import { ConfigError, OptionError } from '../../engine/errors.ts';
 import { type ResampleFilter, resampleFilters } from '../images/resize.ts';
+import { describe } from './options.ts';
 
 /** The size that pictures are resized to, in pixels. */
 export type Size =
@@ -214,5 +215,3 @@ const nonZero = (values: readonly number[] | undefined) => (values?.includes(0) 
 
 const camelCase = (key: string): string => key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`);
-
-const describe = (value: unknown): string => JSON.stringify(value)?.slice(0, 100) ?? String(value);

@@ -18,12 +18,25 @@ export function targetSize(
   behaviour: Behaviour,
 ): [height: number, width: number] {
   const target = wantedSize(height, width, size, behaviour);
+  checkExtent(target, 'a picture is resized to');
   if (target[0] < 1 || target[1] < 1) {
     throw new ShapeError(
       `preprocess: expected a picture that is not so narrow: ${height} x ${width} would become ${target.join(' x ')}`,
     );
   }
   return target;
+}
+
+/** A configuration cannot ask for more memory than 4096 x 4096 pixels take. */
+const maximumPixels = 2 ** 24;
+const maximumSide = 2 ** 16;
+
+/** Throws a `ShapeError` if a picture would become larger than any model can take. */
+export function checkExtent([height, width]: readonly [number, number], what: string): void {
+  if (height * width <= maximumPixels && height <= maximumSide && width <= maximumSide) return;
+  throw new ShapeError(
+    `preprocess: expected that ${what} at most ${maximumPixels} pixels and ${maximumSide} on a side, got ${height} x ${width}`,
+  );
 }
 
 function wantedSize(height: number, width: number, size: Size, behaviour: Behaviour): [number, number] {

@@ -9,4 +9,9 @@ export const fuzzTargets: Readonly<Record<string, () => Promise<{ readonly targe
   'torch-pickle': () => import('./targets/torch-pickle.ts'),
   'torch-plain': () => import('./targets/torch-plain.ts'),
   'hub-names': () => import('./targets/hub-names.ts'),
+  png: () => import('./targets/png.ts'),
+  jpeg: () => import('./targets/jpeg.ts'),
+  exif: () => import('./targets/exif.ts'),
+  'processor-config': () => import('./targets/processor-config.ts'),
+  'coco-annotations': () => import('./targets/coco-annotations.ts'),
 };

@@ -7,11 +7,11 @@ import * as assert from 'uvu/assert';
 import { FileError, OptionError, ShapeError } from '../../engine/errors.ts';
 import { readImage, readImageSync, writePng } from '../../models/images/files.ts';
 import { type Image, toRgb } from '../../models/images/image.ts';
-import { encodePng } from '../../models/images/png.ts';
 import { readTestJson, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 import { assertSameBytes } from './compare.ts';
+import { pngFile } from './png-parts.ts';
 
 const folder = temporaryFolder('images');
 
@@ -102,39 +102,9 @@ test('what is no picture is refused by name', async () => {
   await rejectsWith(() => readImage('x.png', { maxPixels: 0 }), OptionError, /maxPixels to be at least 1, got 0/);
 });
 
-/** A file that starts as PNG of this size and has nothing but zeros for pixels. */
-function announcedPng(
-  width: number,
-  height: number,
-  pixels: Uint8Array = deflateSync(new Uint8Array(100)),
-): Uint8Array {
-  const small = Buffer.from(encodePng({ width: 1, height: 1, channels: 3, data: new Uint8Array(3) }));
-  const crc = (bytes: Uint8Array) => {
-    let remainder = -1;
-    for (const byte of bytes) {
-      remainder ^= byte;
-      for (let bit = 0; bit < 8; bit++) remainder = (remainder >>> 1) ^ (remainder & 1 ? 0xedb88320 : 0);
-    }
-    return ~remainder >>> 0;
-  };
-  const chunk = (type: string, content: Uint8Array) => {
-    const bytes = Buffer.alloc(12 + content.length);
-    bytes.writeUInt32BE(content.length);
-    bytes.write(type, 4, 'latin1');
-    bytes.set(content, 8);
-    bytes.writeUInt32BE(crc(bytes.subarray(4, 8 + content.length)), 8 + content.length);
-    return bytes;
-  };
-  const header = Buffer.from(small.subarray(16, 29));
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  return Buffer.concat([
-    small.subarray(0, 8),
-    chunk('IHDR', header),
-    chunk('IDAT', pixels),
-    chunk('IEND', new Uint8Array(0)),
-  ]);
-}
+/** A file whose header says this size and whose pixels are a hundred zeros, or what is given. */
+const announcedPng = (width: number, height: number, pixels: Uint8Array = deflateSync(new Uint8Array(100))) =>
+  pngFile(width, height, pixels);
 
 test('pictures above the limit are refused before anything is decoded', async () => {
   await rejectsWith(

@@ -217,7 +217,7 @@ test('outputs and options that do not fit are refused', async () => {
     [
       () => detr.postProcessInstanceSegmentation(outputs, { threshold: Number.NaN }),
       OptionError,
-      /expected threshold to be a number, got null/,
+      /expected threshold to be a number, got NaN/,
     ],
     [
       () => detr.postProcessPanopticSegmentation(outputs, { labelIdsToFuse: ['sky' as never] }),

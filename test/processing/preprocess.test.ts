@@ -177,15 +177,15 @@ test('annotations that do not fit are refused by field', async () => {
   const image = picture(30, 20);
   const refusals: [annotations: unknown, message: RegExp, options?: PreprocessOptions][] = [
     [[], /expected one annotation for each of 1 pictures, got 0/],
-    [{ annotations: [] }, /annotations\[0\]: expected image_id to be a whole number, got undefined/],
+    [{ annotations: [] }, /annotations\[0\]: expected image_id to be a whole number, got nothing/],
     [{ image_id: '7', annotations: [] }, /expected image_id to be a whole number, got "7"/],
-    [{ image_id: 7 }, /expected annotations to be a list of COCO objects, got undefined/],
+    [{ image_id: 7 }, /expected annotations to be a list of COCO objects, got nothing/],
     [annotation([{ bbox: [1, 2, 3] }]), /annotations\[0\]\.bbox to be \[x, y, width, height\], got \[1,2,3\]/],
     [annotation([{}, { bbox: [1, 2, 3, Number.NaN] }]), /annotations\[1\]\.bbox to be/],
-    [annotation([{ area: undefined as never }]), /annotations\[0\]\.area to be a number, got undefined/],
+    [annotation([{ area: undefined as never }]), /annotations\[0\]\.area to be a number, got nothing/],
     [annotation([{ category_id: 1.5 }]), /category_id to be a whole number, got 1.5/],
     [annotation([{ iscrowd: 'no' as never }]), /iscrowd to be 0 or 1, got "no"/],
-    [annotation([{ keypoints: [1, 2, 3] }, {}]), /as many keypoints for every object, got undefined/],
+    [annotation([{ keypoints: [1, 2, 3] }, {}]), /as many keypoints for every object, got nothing/],
     [annotation([{}]), /expected a segmentation for every object/, { returnSegmentationMasks: true }],
     [
       { image_id: 7, segments_info: [] },
@@ -199,7 +199,7 @@ test('annotations that do not fit are refused by field', async () => {
     ],
     [
       { image_id: 7, file_name: 'a.png', segments_info: [{ id: 5 }] },
-      /segments_info\[0\]\.category_id to be a whole number, got undefined/,
+      /segments_info\[0\]\.category_id to be a whole number, got nothing/,
       { format: 'coco_panoptic' },
     ],
   ];
@@ -227,6 +227,17 @@ test('pictures and options that do not fit are refused', async () => {
       () => processor.preprocess(image, { padSize: 30 }),
       ShapeError,
       /expected padSize to be at least 36 x 24, got 30 x 30/,
+    ],
+    [
+      () => processor.preprocess(image, { size: 5000, maxSize: 9000 }),
+      ShapeError,
+      /at most 16777216 pixels .* got 7500 x 5000/,
+    ],
+    [() => processor.preprocess(image, { size: [1, 70000] }), ShapeError, /65536 on a side, got 1 x 70000/],
+    [
+      () => processor.preprocess(image, { padSize: 10 ** 9 }),
+      ShapeError,
+      /pictures are padded to at most .* got 1000000000 x 1000000000/,
     ],
     [() => processor.preprocess(picture(1, 4000)), ShapeError, /1 x 4000 would become 0 x 40/],
     [

@@ -1,0 +1,80 @@
+import type { Image } from '../../../models/images/image.ts';
+import type { ImageAnnotation } from '../../../models/processing/annotations.ts';
+import { DetrImageProcessor } from '../../../models/processing/processors.ts';
+import type { FuzzTarget } from '../target.ts';
+import { parseJson } from './processor-config.ts';
+
+const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+const [height, width] = [30, 40];
+const picture: Image = { height, width, channels: 3, data: new Uint8Array(height * width * 3).fill(1) };
+const processor = new DetrImageProcessor({ size: { shortest_edge: 20, longest_edge: 33 } });
+
+export const target: FuzzTarget = {
+  seeds: () => [
+    text({
+      image_id: 3,
+      annotations: [
+        {
+          category_id: 1,
+          bbox: [2, 3, 10.5, 8],
+          area: 50.25,
+          iscrowd: 0,
+          segmentation: [[2, 3, 12.5, 3, 12.5, 11, 2, 11]],
+          keypoints: [1, 2, 3],
+        },
+        {
+          category_id: 2,
+          bbox: [-2, 3, 100, 8],
+          area: 5,
+          segmentation: { size: [30, 40], counts: [10, 20, 1170] },
+          keypoints: [4, 5, 6],
+        },
+      ],
+    }),
+    text({
+      image_id: 4,
+      annotations: [
+        { category_id: 0, bbox: [0, 0, 1, 1], area: 1, iscrowd: 1, segmentation: { size: [30, 40], counts: 'PPYo0' } },
+      ],
+    }),
+    text({ image_id: 5, file_name: 'a.png', segments_info: [{ id: 65793, category_id: 7, iscrowd: 0, area: 1200 }] }),
+  ],
+  words: [
+    '"segmentation"',
+    '"counts"',
+    '"size"',
+    '"../',
+    '"annotations"',
+    '"keypoints"',
+    '[',
+    ']',
+    '{',
+    '}',
+    'null',
+    '1e300',
+    '-1',
+    '[]',
+    '""',
+    '1e5',
+  ],
+  run: input => {
+    const annotations = parseJson(input) as ImageAnnotation;
+    const panoptic = typeof annotations === 'object' && annotations !== null && 'segments_info' in annotations;
+    const { labels } = processor.preprocess(picture, {
+      annotations,
+      returnSegmentationMasks: true,
+      ...(panoptic ? { format: 'coco_panoptic', masks: [picture] } : {}),
+    });
+    for (const { classLabels, boxes, area, iscrowd, masks, size } of labels!) {
+      const count = classLabels.data.length;
+      const counts = [
+        boxes.data.length / 4,
+        area.data.length,
+        iscrowd.data.length,
+        masks!.data.length / (size[0] * size[1]),
+      ];
+      if (counts.some(other => other !== count)) throw new Error(`${count} labels with ${counts}`);
+      if (masks!.data.some(value => value > 1)) throw new Error('a mask of more than ones');
+    }
+  },
+};

@@ -1,0 +1,35 @@
+// The checksum and the chunks of PNG files, written down once more, so that tests can build files of their own.
+
+/** CRC-32 as PNG and zip have it. */
+export function crc32Of(bytes: Uint8Array): number {
+  let remainder = -1;
+  for (const byte of bytes) {
+    remainder ^= byte;
+    for (let bit = 0; bit < 8; bit++) remainder = (remainder >>> 1) ^ (remainder & 1 ? 0xedb88320 : 0);
+  }
+  return ~remainder >>> 0;
+}
+
+export function pngChunk(type: string, content: Uint8Array): Uint8Array {
+  const bytes = Buffer.alloc(12 + content.length);
+  bytes.writeUInt32BE(content.length);
+  bytes.write(type, 4, 'latin1');
+  bytes.set(content, 8);
+  bytes.writeUInt32BE(crc32Of(bytes.subarray(4, 8 + content.length)), 8 + content.length);
+  return bytes;
+}
+
+/** A file of 8-bit RGB whose header says this size, whatever its compressed pixels hold. */
+export function pngFile(width: number, height: number, pixels: Uint8Array): Uint8Array {
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header.set([8, 2, 0, 0, 0], 8);
+  const signature = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
+  return Buffer.concat([
+    signature,
+    pngChunk('IHDR', header),
+    pngChunk('IDAT', pixels),
+    pngChunk('IEND', Buffer.alloc(0)),
+  ]);
+}
