@@ -22,10 +22,10 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   engine: ['webgpu'],
   kernels: [],
   weights: [],
-  models: ['pngjs', 'jpeg-js'],
+  models: [],
   cli: [],
   bench: ['benny', 'webgpu'],
-  test: ['uvu', 'webgpu', 'pngjs', 'jpeg-js', 'assemblyscript'],
+  test: ['uvu', 'webgpu', 'assemblyscript'],
   'index.ts': [],
 };
 
