@@ -55,6 +55,17 @@ export async function benchKernels(args: string[]): Promise<void> {
 /** Median seconds of one call. */
 async function measure(title: string, body: () => Promise<void>): Promise<number> {
   await body();
-  const summary = await benny.suite(title, benny.add(title, body, SAMPLING));
+  const summary = await quietly(() => benny.suite(title, benny.add(title, () => body, SAMPLING)));
   return summary.results[0]!.details.median;
+}
+
+/** benny announces every suite on standard output, which belongs to the table. */
+async function quietly<Result>(run: () => Promise<Result>): Promise<Result> {
+  const { log } = console;
+  console.log = () => {};
+  try {
+    return await run();
+  } finally {
+    console.log = log;
+  }
 }
