@@ -55,7 +55,12 @@ export async function benchKernels(args: string[]): Promise<void> {
 /** Median seconds of one call. */
 async function measure(title: string, body: () => Promise<void>): Promise<number> {
   await body();
-  const summary = await quietly(() => benny.suite(title, benny.add(title, () => body, SAMPLING)));
+  const summary = await quietly(() =>
+    benny.suite(
+      title,
+      benny.add(title, () => body, SAMPLING),
+    ),
+  );
   return summary.results[0]!.details.median;
 }
 
