@@ -6,6 +6,11 @@ import { describeOptions, parseCommandLine, suggestion } from './options.ts';
 import { formatTable, plural, printable, wrap } from './terminal.ts';
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  detect: async () => (await import('./commands/detect.ts')).detect,
+  segment: async () => (await import('./commands/segment.ts')).segment,
+  evaluate: async () => (await import('./commands/evaluate.ts')).evaluate,
+  parity: async () => (await import('./commands/parity.ts')).parity,
+  convert: async () => (await import('./commands/convert.ts')).convert,
   inspect: async () => (await import('./commands/inspect.ts')).inspect,
   devices: async () => (await import('./commands/devices.ts')).devices,
 };

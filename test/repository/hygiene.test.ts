@@ -10,7 +10,7 @@ const isText = (file: string) => !/\.(png|jpe?g|safetensors|gz|npy|bin|pth|pt|zi
 
 test('the repository stays small', () => {
   const bytes = files.reduce((total, file) => total + statSync(join(repositoryRoot, file)).size, 0);
-  assert.ok(bytes < 40e6, `${(bytes / 1e6).toFixed(1)} MB`);
+  assert.ok(bytes < 64e6, `${(bytes / 1e6).toFixed(1)} MB`);
 });
 
 test('no file names a machine, a home folder or a tracker', () => {

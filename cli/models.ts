@@ -1,0 +1,149 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Device, OptionError } from '../engine/index.ts';
+import { AutoImageProcessor } from '../models/auto.ts';
+import { embeddedModels, locatePretrained } from '../models/pretrained.ts';
+import { resolveModel } from '../weights/hub/hub.ts';
+import { choice, listOf, number, suggestion, text } from './options.ts';
+import { formatBytes, ProgressBar } from './terminal.ts';
+
+/** What suits a checkpoint that comes with the package. */
+interface EmbeddedModel {
+  /** Detections with a lower score are not shown. */
+  readonly threshold: number;
+  /** Labels that are stuff (sky, grass): regions without instances. */
+  readonly stuff?: readonly number[];
+}
+
+export const embeddedSettings: Readonly<Record<(typeof embeddedModels)[number], EmbeddedModel>> = {
+  'scenes-deformable-detr': { threshold: 0.35 },
+  'scenes-conditional-detr': { threshold: 0.35 },
+  'scenes-detr': { threshold: 0.7 },
+  'scenes-detr-panoptic': { threshold: 0.5, stuff: [5, 6] },
+};
+
+export const defaultDetector = 'scenes-deformable-detr';
+export const defaultSegmenter = 'scenes-detr-panoptic';
+
+/** HuggingFace's default for models that say nothing better. */
+const usualThreshold = 0.5;
+
+export interface ChosenModel {
+  readonly name: string;
+  /** Folder with config.json, preprocessor_config.json and weights. */
+  readonly directory: string;
+  readonly threshold: number;
+  readonly stuff: readonly number[] | undefined;
+}
+
+/**
+ * Finds a model: an embedded checkpoint by its name, a folder, or a repository on the hub, which is downloaded as far as it
+ * is not in the cache yet. @throws OptionError, FileError, DownloadError
+ */
+export async function chooseModel(
+  name: string,
+  revision: string | undefined,
+  signal: AbortSignal,
+): Promise<ChosenModel> {
+  const settings = (embeddedSettings as Readonly<Record<string, EmbeddedModel>>)[name];
+  const isOnHub = settings === undefined && !existsSync(name) && name.includes('/');
+  if (revision !== undefined && !isOnHub) {
+    throw new OptionError(`--revision: expected a model on the hub (owner/name), got ${name}`);
+  }
+  const local = settings === undefined ? name : await locatePretrained(name);
+  const directory = isOnHub ? await download(name, revision, signal) : local;
+  if (!existsSync(join(directory, 'config.json'))) {
+    const got = existsSync(directory) ? `${name}, which holds no config.json` : `${name}, which does not exist`;
+    throw new OptionError(
+      `--model: expected a folder with config.json, a model on the hub (owner/name) or one of ${listOf(embeddedModels)}, got ${got}${suggestion(name, embeddedModels)}`,
+    );
+  }
+  return { name, directory, threshold: settings?.threshold ?? usualThreshold, stuff: settings?.stuff };
+}
+
+/** Brings a hub repository into the cache, with a progress bar for every file. */
+export async function download(id: string, revision: string | undefined, signal: AbortSignal): Promise<string> {
+  let bar: ProgressBar | undefined;
+  let current = '';
+  try {
+    return await resolveModel(id, {
+      revision,
+      signal,
+      onProgress: ({ file, loadedBytes, totalBytes }) => {
+        if (file !== current) {
+          bar?.clear();
+          bar = new ProgressBar(totalBytes, { start: loadedBytes, format: formatBytes });
+          current = file;
+        }
+        bar?.reach(loadedBytes, file);
+      },
+    });
+  } finally {
+    bar?.clear();
+  }
+}
+
+/** The processor of a model that segments. @throws OptionError for other models */
+export async function openSegmentationProcessor({ name, directory }: ChosenModel) {
+  const processor = await AutoImageProcessor.fromPretrained(directory);
+  if ('postProcessPanopticSegmentation' in processor) return processor;
+  throw new OptionError(`--model: expected a model that segments, got ${name}`);
+}
+
+export const deviceOptions = {
+  device: choice(['auto', 'cpu', 'webgpu'], 'Where to compute: auto takes a GPU if there is one, else the cpu', 'auto'),
+  threads: number('N', { minimum: 1, maximum: 256, integer: true }, 'Threads of the cpu device (default: all cores)'),
+};
+
+export const modelHelp = `A folder with config.json and weights, a model on the hub (facebook/detr-resnet-50), or an embedded one: ${listOf(embeddedModels)}`;
+
+export const modelOptions = (fallback: string) => ({
+  model: text('NAME|DIR', modelHelp, fallback),
+  revision: text('REVISION', 'Branch, tag or commit of a model on the hub'),
+  ...deviceOptions,
+});
+
+/** Runs `body` with the device that the options ask for, and destroys it afterwards. */
+export async function withDevice<Result>(
+  { device: kind, threads }: { readonly device: 'auto' | 'cpu' | 'webgpu'; readonly threads: number | undefined },
+  body: (device: Device) => Promise<Result>,
+): Promise<Result> {
+  const device = await Device.create({ device: kind, ...(threads === undefined ? {} : { threads }) });
+  try {
+    return await body(device);
+  } finally {
+    await device.destroy();
+  }
+}
+
+/** In the published panoptic checkpoints, COCO's labels up to 90 are things; what lies above is stuff. */
+const lastThingOfCocoPanoptic = 90;
+
+/**
+ * Labels that are stuff: those that `wanted` names (class names or ids, separated by commas), else those that are known to
+ * be for this model. @throws OptionError for a name that the model does not have
+ */
+export function stuffLabels(
+  wanted: string | undefined,
+  names: Readonly<Record<number, string>>,
+  { stuff }: ChosenModel,
+): Set<number> {
+  const labels = Object.keys(names).map(Number);
+  if (wanted === undefined) {
+    if (stuff !== undefined) return new Set(stuff);
+    const isCocoPanoptic = labels.length >= 200;
+    return new Set(labels.filter(label => isCocoPanoptic && label > lastThingOfCocoPanoptic));
+  }
+  return new Set(
+    wanted.split(',').map(entry => {
+      const name = entry.trim();
+      const label = labels.find(candidate => names[candidate] === name || String(candidate) === name);
+      if (label === undefined) {
+        throw new OptionError(
+          `--stuff: expected class names or ids of the model, got ${JSON.stringify(name)}${suggestion(name, Object.values(names))}`,
+        );
+      }
+      return label;
+    }),
+  );
+}

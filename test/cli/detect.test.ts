@@ -1,0 +1,199 @@
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readImage } from '../../models/images/files.ts';
+import { readTestJson, repositoryRoot, testData } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { detrWebgpu, jsonLines } from './run-command.ts';
+
+interface Line {
+  readonly file: string;
+  readonly width: number;
+  readonly height: number;
+  readonly objects: readonly {
+    readonly score: number;
+    readonly label: string;
+    readonly label_id: number;
+    readonly box: { readonly xmin: number; readonly ymin: number; readonly xmax: number; readonly ymax: number };
+  }[];
+  readonly annotated?: string;
+  readonly error?: string;
+}
+interface CocoResult {
+  readonly image_id: number;
+  readonly category_id: number;
+  readonly score: number;
+  readonly bbox: readonly [number, number, number, number];
+}
+
+const demo = join(repositoryRoot, 'cli', 'demo');
+const scenes = testData('scenes', 'images');
+
+/** Every expected detection has one of the same label, score and box, and there are no others. */
+function sameDetections(lines: readonly Line[], expected: readonly CocoResult[], threshold: number): void {
+  const margin = 1e-3;
+  assert.is(lines.length, readdirSync(scenes).length);
+  for (const [index, { file, objects }] of lines.entries()) {
+    const found = objects.filter(({ label_id: label }) => label < 5);
+    const unmatched = new Set(found);
+    for (const { category_id: label, score, bbox } of expected.filter(result => result.image_id === index + 1)) {
+      if (score <= threshold - margin) continue;
+      const [left, top, width, height] = bbox;
+      const wanted = [left, top, left + width, top + height];
+      const match = [...unmatched].find(
+        object =>
+          object.label_id === label &&
+          Math.abs(object.score - score) <= 1e-3 &&
+          [object.box.xmin, object.box.ymin, object.box.xmax, object.box.ymax].every(
+            (edge, side) => Math.abs(edge - wanted[side]!) <= 0.1,
+          ),
+      );
+      if (match !== undefined) unmatched.delete(match);
+      else assert.ok(score <= threshold + margin, `${file}: no ${label} of score ${score} at ${bbox}`);
+    }
+    for (const { score, label } of unmatched) {
+      assert.ok(score <= threshold + margin, `${file}: ${label} of score ${score} is not expected`);
+    }
+  }
+}
+
+for (const model of ['scenes-detr', 'scenes-conditional-detr', 'scenes-deformable-detr']) {
+  test(`${model} finds what transformers finds, alone and in batches`, async () => {
+    const expected = readTestJson<CocoResult[]>('scenes', 'predictions', `${model}.json`);
+    const args = ['detect', scenes, '--model', model, '--device', 'cpu', '--json', '--threshold', '0.05'];
+    const { exitCode, stdout, stderr } = await detrWebgpu(args);
+    assert.equal([exitCode, stderr], [0, '']);
+    sameDetections(jsonLines<Line>(stdout), expected, 0.05);
+  });
+}
+
+/** Intersection over union. */
+function overlap(a: Line['objects'][number]['box'], b: Line['objects'][number]['box']): number {
+  const width = Math.min(a.xmax, b.xmax) - Math.max(a.xmin, b.xmin);
+  const height = Math.min(a.ymax, b.ymax) - Math.max(a.ymin, b.ymin);
+  if (width <= 0 || height <= 0) return 0;
+  const area = ({ xmin, ymin, xmax, ymax }: typeof a) => (xmax - xmin) * (ymax - ymin);
+  return (width * height) / (area(a) + area(b) - width * height);
+}
+
+// Padding moves this model's boxes by some pixels, in transformers as well.
+test('a batch of differently sized pictures finds the same objects', async () => {
+  const args = ['detect', demo, '--model', 'scenes-detr', '--device', 'cpu', '--json'];
+  const alone = jsonLines<Line>((await detrWebgpu([...args, '--threshold', '0.8'])).stdout);
+  const together = jsonLines<Line>((await detrWebgpu([...args, '--threshold', '0.4', '--batch', '4'])).stdout);
+  assert.equal(
+    together.map(({ file }) => file),
+    alone.map(({ file }) => file),
+  );
+  for (const [index, { file, objects }] of alone.entries()) {
+    assert.ok(objects.length > 2);
+    for (const { label, box } of objects) {
+      const same = together[index]!.objects.some(other => other.label === label && overlap(other.box, box) > 0.6);
+      assert.ok(same, `${file}: the ${label} at ${JSON.stringify(box)} is gone`);
+    }
+  }
+});
+
+test('the WebGPU device finds the same as the cpu', async () => {
+  const args = ['detect', join(demo, 'scene-1.png'), '--json'];
+  const [onCpu] = jsonLines<Line>((await detrWebgpu([...args, '--device', 'cpu'])).stdout);
+  const [onWebGpu] = jsonLines<Line>((await detrWebgpu([...args, '--device', 'webgpu'])).stdout);
+  assert.is(onWebGpu!.objects.length, onCpu!.objects.length);
+  for (const [index, { label, score, box }] of onCpu!.objects.entries()) {
+    const other = onWebGpu!.objects[index]!;
+    assert.is(other.label, label);
+    assert.ok(Math.abs(other.score - score) < 1e-3);
+    assert.ok(Math.abs(other.box.xmin - box.xmin) < 0.1 && Math.abs(other.box.ymax - box.ymax) < 0.1);
+  }
+});
+
+test('prints a table and writes annotated pictures, whole', async () => {
+  const out = join(temporaryFolder('detect'), 'new', 'folder');
+  const { exitCode, stdout, stderr } = await detrWebgpu(['detect', demo, '--device', 'cpu', '--out', out]);
+  assert.equal([exitCode, stderr], [0, '']);
+  assert.match(stdout, /scene-1\.png: \d+ objects \(141 x 198, .*\)\n {2}label +score +left +top +right +bottom\n/);
+  assert.match(stdout, /drawn in .*scene-4\.png/);
+  assert.equal(
+    readdirSync(out).sort(),
+    ['scene-1.png', 'scene-2.png', 'scene-3.png', 'scene-4.png'],
+    'and no temporary files',
+  );
+  const drawn = await readImage(join(out, 'scene-1.png'));
+  assert.equal([drawn.width, drawn.height], [423, 594], 'small pictures are enlarged');
+});
+
+test('goes on after a bad file, and says so at the end', async () => {
+  const folder = temporaryFolder('bad');
+  copyFileSync(join(demo, 'scene-1.png'), join(folder, 'a.png'));
+  writeFileSync(join(folder, 'b.png'), readFileSync(join(demo, 'scene-2.png')).subarray(0, 5000));
+  copyFileSync(join(demo, 'scene-3.png'), join(folder, 'c.png'));
+  const out = join(folder, 'out');
+  const { exitCode, stdout, stderr } = await detrWebgpu([
+    'detect',
+    folder,
+    join(folder, 'none.jpg'),
+    '--device',
+    'cpu',
+    '--out',
+    out,
+  ]);
+  assert.is(exitCode, 1);
+  assert.match(stdout, /a\.png: \d+ object[\s\S]*c\.png: \d+ object/);
+  assert.match(stderr, /^2 of 4 pictures failed:\n {2}.*b\.png: .*\n {2}.*none\.jpg: no such file or folder\n$/);
+  assert.equal(readdirSync(out).sort(), ['a.png', 'c.png']);
+
+  const json = await detrWebgpu(['detect', folder, '--device', 'cpu', '--json', '--batch', '3']);
+  assert.is(json.exitCode, 1);
+  const lines = jsonLines<Line>(json.stdout);
+  assert.is(lines.length, 3);
+  assert.ok(lines.some(({ file, error }) => file.endsWith('b.png') && error !== undefined));
+});
+
+test('never draws over the pictures themselves', async () => {
+  const folder = temporaryFolder('same');
+  copyFileSync(join(demo, 'scene-1.png'), join(folder, 'a.png'));
+  const before = readFileSync(join(folder, 'a.png'));
+  const { exitCode, stderr } = await detrWebgpu(['detect', 'a.png', '--out', '.', '--device', 'cpu'], {
+    workingFolder: folder,
+  });
+  assert.is(exitCode, 2);
+  assert.match(stderr, /--out: expected a folder without the pictures themselves/);
+  assert.equal(readFileSync(join(folder, 'a.png')), before);
+});
+
+test('stops in good order when interrupted, and quietly when its reader goes away', async () => {
+  const folder = temporaryFolder('interrupt');
+  const pictures = join(folder, 'pictures');
+  mkdirSync(pictures);
+  for (let index = 0; index < 60; index++) copyFileSync(join(demo, 'scene-2.png'), join(pictures, `${index}.png`));
+  const out = join(folder, 'out');
+  const interrupted = await detrWebgpu(['detect', pictures, '--device', 'cpu', '--out', out], {
+    during: child => child.stdout!.once('data', () => child.kill('SIGINT')),
+  });
+  assert.is(interrupted.exitCode, 130);
+  assert.match(interrupted.stderr, /^interrupted: \d+ of 60 pictures done\n$/);
+  const [, done] = /(\d+) of 60/.exec(interrupted.stderr)!;
+  assert.is(readdirSync(out).length, Number(done));
+  assert.is(interrupted.stdout.match(/drawn in/g)!.length, Number(done));
+
+  const closed = await detrWebgpu(['detect', pictures, '--device', 'cpu', '--json'], {
+    during: child => child.stdout!.once('data', () => child.stdout!.destroy()),
+  });
+  assert.equal([closed.exitCode, closed.stderr], [0, '']);
+});
+
+test('killed at a random moment, it leaves no half picture', async () => {
+  const folder = temporaryFolder('killed');
+  for (const delay of [0, 40, 90]) {
+    const out = join(folder, String(delay));
+    await detrWebgpu(['detect', demo, '--device', 'cpu', '--out', out], {
+      during: child => child.stdout!.once('data', () => setTimeout(() => child.kill('SIGKILL'), delay)),
+    });
+    for (const name of existsSync(out) ? readdirSync(out) : []) {
+      if (name.endsWith('.png') && !name.startsWith('.')) await readImage(join(out, name));
+    }
+  }
+});
+
+test.run();

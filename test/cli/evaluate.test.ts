@@ -1,0 +1,117 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readTestJson, testData } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { detrWebgpu } from './run-command.ts';
+
+interface Expected {
+  readonly coco: Readonly<Record<string, number>>;
+  readonly panoptic: Readonly<Record<'all' | 'things' | 'stuff', Readonly<Record<'pq' | 'sq' | 'rq' | 'n', number>>>>;
+}
+
+const expected = readTestJson<Record<string, Expected>>('scenes', 'expected.json');
+const folder = temporaryFolder('evaluate');
+const detection = (model: string, out: string) => [
+  'evaluate',
+  ...['--annotations', testData('scenes', 'instances.json'), '--images', testData('scenes', 'images')],
+  ...['--model', model, '--device', 'cpu', '--out', out],
+];
+const panoptic = (out: string) => [
+  'evaluate',
+  ...['--annotations', testData('scenes', 'panoptic.json'), '--images', testData('scenes', 'images')],
+  ...['--task', 'panoptic', '--device', 'cpu', '--out', out],
+];
+
+function sameMetrics(out: string, wanted: Readonly<Record<string, number>>): void {
+  const metrics = JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8'));
+  for (const [name, value] of Object.entries(wanted)) {
+    assert.ok(Math.abs(metrics[name] - value) <= 1e-3, `${name}: expected ${value}, got ${metrics[name]}`);
+  }
+}
+
+for (const model of ['scenes-detr', 'scenes-conditional-detr', 'scenes-deformable-detr']) {
+  test(`${model} has the average precision that pycocotools gives transformers' detections`, async () => {
+    const out = join(folder, model);
+    const { exitCode, stdout, stderr } = await detrWebgpu(detection(model, out));
+    assert.equal([exitCode, stderr], [0, '']);
+    assert.is(stdout.match(/Average (Precision|Recall)/g)?.length, 12);
+    assert.equal(readdirSync(out).sort(), ['metrics.json', 'predictions.json']);
+    sameMetrics(out, expected[model]!.coco);
+    const results = JSON.parse(readFileSync(join(out, 'predictions.json'), 'utf8'));
+    assert.equal(Object.keys(results[0]).sort(), ['bbox', 'category_id', 'image_id', 'score']);
+  });
+}
+
+test('scenes-detr-panoptic has the panoptic quality that panopticapi gives transformers', async () => {
+  const out = join(folder, 'panoptic');
+  const { exitCode, stdout, stderr } = await detrWebgpu(panoptic(out));
+  assert.equal([exitCode, stderr], [0, '']);
+  assert.match(stdout, /^All {7}\| +71\.2 /m);
+  const metrics = JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8'));
+  for (const group of ['all', 'things', 'stuff'] as const) {
+    for (const [name, value] of Object.entries(expected['scenes-detr-panoptic']!.panoptic[group])) {
+      assert.ok(
+        Math.abs(metrics[group][name] - value) <= 1e-3,
+        `${group} ${name}: expected ${value}, got ${metrics[group][name]}`,
+      );
+    }
+  }
+  assert.is(readdirSync(join(out, 'panoptic')).length, 24);
+});
+
+for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+  test(`after ${signal} the same command goes on where it stopped`, async () => {
+    const out = join(folder, signal);
+    const journal = join(out, 'unfinished.jsonl');
+    const stopped = await detrWebgpu(detection('scenes-detr', out), {
+      during: child => {
+        const timer = setInterval(() => {
+          if (!existsSync(journal) || readFileSync(journal, 'utf8').split('\n').length < 5) return;
+          clearInterval(timer);
+          child.kill(signal);
+        }, 5);
+        child.on('exit', () => clearInterval(timer));
+      },
+    });
+    if (signal === 'SIGINT') {
+      assert.is(stopped.exitCode, 130);
+      assert.match(stopped.stderr, /^interrupted: \d+ of 24 pictures done\nrun the same command again to go on\n$/);
+    } else {
+      assert.is(stopped.signal, 'SIGKILL');
+    }
+    const done = readFileSync(journal, 'utf8').split('\n').length - 2;
+    assert.ok(done >= 3 && done < 24, `${done} pictures were done`);
+
+    const other = await detrWebgpu([...detection('scenes-detr', out), '--threshold', '0.5']);
+    assert.is(other.exitCode, 2);
+    assert.match(other.stderr, /record of an interrupted run with other options/);
+
+    const resumed = await detrWebgpu(detection('scenes-detr', out));
+    assert.is(resumed.exitCode, 0);
+    assert.match(resumed.stderr, new RegExp(`^${done} pictures done before`));
+    sameMetrics(out, expected['scenes-detr']!.coco);
+    assert.not(existsSync(journal));
+  });
+}
+
+test('pictures that are missing are reported, and the metrics say how many were used', async () => {
+  const out = join(folder, 'missing');
+  const args = detection('scenes-detr', out).map(arg => (arg === testData('scenes', 'images') ? folder : arg));
+  const { exitCode, stderr } = await detrWebgpu([...args, '--limit', '3']);
+  assert.is(exitCode, 1);
+  assert.match(stderr, /^3 of 3 pictures failed:\n/);
+  assert.is(JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8')).images, 0);
+});
+
+test('annotations of another kind are refused by entry', async () => {
+  const args = detection('scenes-detr', join(folder, 'wrong')).map(arg => {
+    return arg.endsWith('instances.json') ? testData('scenes', 'expected.json') : arg;
+  });
+  const { exitCode, stderr } = await detrWebgpu(args);
+  assert.is(exitCode, 2);
+  assert.match(stderr, /images/);
+});
+
+test.run();

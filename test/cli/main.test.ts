@@ -1,0 +1,155 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { repositoryRoot } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { detrWebgpu } from './run-command.ts';
+
+const commands = ['detect', 'segment', 'evaluate', 'parity', 'convert', 'inspect', 'devices'];
+const embedded = (name: string) => join(repositoryRoot, 'weights', 'embedded', name);
+
+test('help lists every command, and every command has help with examples', async () => {
+  for (const args of [['--help'], ['-h'], ['help']]) {
+    const { exitCode, stdout, stderr } = await detrWebgpu(args);
+    assert.equal([exitCode, stderr], [0, '']);
+    for (const command of commands) assert.match(stdout, new RegExp(`^  ${command} +\\S`, 'm'));
+  }
+  for (const command of commands) {
+    const { exitCode, stdout } = await detrWebgpu([command, '--help']);
+    assert.is(exitCode, 0);
+    for (const part of [`Usage: detr-webgpu ${command}`, 'Options:', '-h, --help', 'Examples:'])
+      assert.ok(stdout.includes(part), `${command}: ${part}`);
+    assert.ok(
+      stdout.split('\n').every(line => line.length <= 100),
+      `${command} has lines of more than 100 characters`,
+    );
+  }
+  assert.is((await detrWebgpu(['help', 'detect'])).stdout, (await detrWebgpu(['detect', '--help'])).stdout);
+});
+
+test('the version is that of the package', async () => {
+  const { stdout } = await detrWebgpu(['--version']);
+  assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('wrong usage says what is wrong and where to look, with exit code 2 and no stack', async () => {
+  const folder = temporaryFolder('usage');
+  mkdirSync(join(folder, 'empty-model'));
+  const cases: [args: string[], message: RegExp][] = [
+    [[], /^Usage: /],
+    [['detct'], /unknown command detct \(did you mean detect\?\)/],
+    [['--detect'], /unknown option --detect/],
+    [['__proto__'], /unknown command __proto__/],
+    [['detect'], /expected IMAGE…, got nothing/],
+    [['detect', 'x.png', '--treshold', '1'], /unknown option --treshold \(did you mean --threshold\?\)/],
+    [['detect', 'x.png', '--threshold', '2'], /--threshold: expected a number from 0 to 1, got "2"/],
+    [['detect', 'x.png', '--batch', '0'], /--batch: expected a whole number from 1 to 256, got "0"/],
+    [['detect', 'x.png', '--device', 'gpu'], /--device: expected auto, cpu or webgpu, got "gpu"/],
+    [
+      ['detect', 'x.png', '--model', 'scenes-dter'],
+      /got scenes-dter, which does not exist \(did you mean scenes-detr\?\)/,
+    ],
+    [['detect', 'x.png', '--model', join(folder, 'empty-model')], /which holds no config\.json/],
+    [['detect', 'x.png', '--model', 'scenes-detr', '--revision', 'v1'], /--revision: expected a model on the hub/],
+    [
+      ['segment', 'x.png', '--task', 'panoptc'],
+      /--task: expected panoptic, instance or semantic, got "panoptc" \(did you mean panoptic\?\)/,
+    ],
+    [
+      ['segment', 'x.png', '--model', 'scenes-deformable-detr'],
+      /expected a model that segments, got scenes-deformable-detr/,
+    ],
+    [
+      ['segment', 'x.png', '--stuff', 'grund'],
+      /--stuff: expected class names or ids of the model, got "grund" \(did you mean ground\?\)/,
+    ],
+    [['evaluate'], /--annotations: expected a file, got none/],
+    [['parity', 'a', 'b', '--write', 'x'], /a: expected a dump/],
+    [['convert', 'only-one'], /expected SOURCE DESTINATION, got only-one/],
+    [['inspect', 'a', 'b'], /expected FILE\|DIR, got 2 operands: a b/],
+    [['devices', 'x'], /expected no operands, got 1 operand: x/],
+  ];
+  for (const [args, message] of cases) {
+    const { exitCode, stdout, stderr } = await detrWebgpu(args, { workingFolder: folder });
+    assert.match(stderr, message, args.join(' '));
+    assert.is(stdout, '', args.join(' '));
+    assert.not.match(stderr, /^\s+at /m);
+    if (!message.source.includes('expected a dump')) assert.is(exitCode, 2, args.join(' '));
+  }
+});
+
+test('devices names the default and says why another is missing', async () => {
+  const { exitCode, stdout } = await detrWebgpu(['devices', '--json']);
+  assert.is(exitCode, 0);
+  const devices = JSON.parse(stdout) as {
+    device: string;
+    available: boolean;
+    name: string;
+    default: boolean;
+    details: object;
+  }[];
+  assert.equal(
+    devices.map(({ device }) => device),
+    ['webgpu', 'cpu'],
+  );
+  assert.is(devices.filter(({ default: isDefault }) => isDefault).length, 1);
+  assert.ok(devices[0]!.available, 'the test runner brings an adapter');
+  assert.match((await detrWebgpu(['devices'])).stdout, /^\* (webgpu|cpu) /m);
+});
+
+test('inspect sums up a model folder and lists a checkpoint', async () => {
+  const summary = await detrWebgpu(['inspect', embedded('scenes-detr-panoptic')]);
+  assert.is(summary.exitCode, 0);
+  for (const part of [
+    'DetrForSegmentation',
+    'resnet (basic, 1-1-2, 32-64-128)',
+    '7 (circle, square,',
+    '3 encoder, 3 decoder',
+    '231 tensors',
+  ]) {
+    assert.ok(summary.stdout.includes(part), part);
+  }
+  const file = join(embedded('scenes-detr'), 'model.safetensors');
+  const listed = await detrWebgpu(['inspect', file, '--tensors']);
+  assert.match(listed.stdout, /class_labels_classifier\.weight +F32 +\[8, 128\]/);
+  const { tensors, parameters } = JSON.parse((await detrWebgpu(['inspect', file, '--json'])).stdout);
+  assert.is(tensors.length, 199);
+  assert.is(parameters, 1_650_428);
+  assert.match((await detrWebgpu(['inspect', 'cli/demo/scene-1.png'])).stdout, /picture, 141 x 198/);
+});
+
+test('inspect refuses what it cannot read, by name', async () => {
+  const folder = temporaryFolder('inspect');
+  writeFileSync(join(folder, 'broken.safetensors'), 'not a checkpoint');
+  writeFileSync(join(folder, 'notes.txt'), 'hello');
+  for (const [path, message] of [
+    ['broken.safetensors', /broken\.safetensors: /],
+    ['notes.txt', /notes\.txt: expected weights .* got \.txt/],
+    ['none', /none: no such file/],
+  ] as const) {
+    const { exitCode, stderr } = await detrWebgpu(['inspect', join(folder, path)]);
+    assert.is(exitCode, 1);
+    assert.match(stderr, message);
+    assert.not.match(stderr, /^\s+at /m);
+  }
+});
+
+test('a stack trace is shown when DEBUG asks for it', async () => {
+  const { stderr } = await detrWebgpu(['inspect', 'none'], { environment: { DEBUG: '1' } });
+  assert.match(stderr, /^\s+at /m);
+});
+
+test('convert writes a folder that inspect and the models read', async () => {
+  const folder = join(temporaryFolder('convert'), 'copy');
+  const { exitCode, stdout } = await detrWebgpu(['convert', embedded('scenes-deformable-detr'), folder]);
+  assert.is(exitCode, 0);
+  assert.match(stdout, /copy: \d+ tensors, \d\.\d MB\n {2}with config\.json, preprocessor_config\.json\n/);
+  const again = await detrWebgpu(['convert', embedded('scenes-detr'), folder]);
+  assert.is(again.exitCode, 1);
+  const detected = await detrWebgpu(['detect', 'cli/demo/scene-1.png', '--model', folder, '--device', 'cpu', '--json']);
+  assert.is(detected.exitCode, 0);
+  assert.ok(JSON.parse(detected.stdout).objects.length > 3);
+});
+
+test.run();

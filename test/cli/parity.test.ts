@@ -1,0 +1,72 @@
+import { cpSync, existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { HostTensor } from '../../engine/host-tensor.ts';
+import { openSafetensors, writeSafetensors } from '../../weights/safetensors-file.ts';
+import { testData } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
+import { detrWebgpu, jsonLines } from './run-command.ts';
+
+const dump = testData('dumps', 'detr-small-losses');
+const folder = temporaryFolder('parity');
+
+async function readAll(path: string): Promise<Map<string, HostTensor>> {
+  const file = await openSafetensors(path);
+  const tensors = new Map<string, HostTensor>();
+  for (const name of file.tensors.keys()) tensors.set(name, await file.read(name));
+  await file.close();
+  return tensors;
+}
+
+test('a dump passes, output by output in the order of the forward pass', async () => {
+  const { exitCode, stdout, stderr } = await detrWebgpu(['parity', dump, '--device', 'cpu']);
+  assert.equal([exitCode, stderr], [0, '']);
+  const names = [...stdout.matchAll(/^ {2}(\S+) +\[.*ok$/gm)].map(([, name]) => name!);
+  assert.is(names[0], 'encoder_hidden_states.0');
+  assert.is(names.at(-1), 'loss');
+  assert.match(stdout, new RegExp(`${names.length} of ${names.length} outputs within tolerance: passes`));
+});
+
+test('the actual outputs can be stored, and are those that were compared', async () => {
+  const file = join(folder, 'actual.safetensors');
+  const { exitCode } = await detrWebgpu(['parity', dump, '--device', 'cpu', '--write', file]);
+  assert.is(exitCode, 0);
+  const actual = await readAll(file);
+  const expected = await readAll(join(dump, 'outputs.safetensors'));
+  for (const [name, { shape }] of expected) assert.equal(actual.get(name)?.shape, shape, name);
+});
+
+test('the first output that departs is named, with the worst element', async () => {
+  const wrong = join(folder, 'wrong');
+  cpSync(dump, wrong, { recursive: true });
+  const outputs = await readAll(join(dump, 'outputs.safetensors'));
+  outputs.get('decoder_hidden_states.1')!.data[40] = 7;
+  outputs.get('pred_boxes')!.data[0] = Number.POSITIVE_INFINITY;
+  outputs.get('logits')!.data.fill(Number.NaN);
+  await writeSafetensors(join(wrong, 'outputs.safetensors'), outputs);
+  const { exitCode, stdout } = await detrWebgpu(['parity', wrong, '--device', 'cpu']);
+  assert.is(exitCode, 1);
+  assert.match(stdout, /FAILS, first departure: decoder_hidden_states\.1/);
+  assert.match(stdout, /decoder_hidden_states\.1 .*\[0, 1, 8\] +DEPARTS/);
+  assert.match(stdout, /pred_boxes .*Infinity .*DEPARTS/);
+  assert.match(stdout, /logits .*ok/, 'an expected NaN is not compared');
+
+  const [line] = jsonLines<{ passed: boolean; firstDeparture: string }>(
+    (await detrWebgpu(['parity', wrong, '--device', 'cpu', '--json'])).stdout,
+  );
+  assert.equal([line!.passed, line!.firstDeparture], [false, 'decoder_hidden_states.1']);
+});
+
+test('a folder of dumps is gone through, one that cannot be read does not stop the others', async () => {
+  const many = join(folder, 'many');
+  cpSync(dump, join(many, 'good'), { recursive: true });
+  cpSync(join(dump, 'dump.json'), join(many, 'bad', 'dump.json'));
+  const { exitCode, stdout, stderr } = await detrWebgpu(['parity', many, '--device', 'cpu']);
+  assert.is(exitCode, 1);
+  assert.match(stdout, /1 of 2 dumps pass on cpu/);
+  assert.match(stderr, /bad/);
+  assert.ok(existsSync(many) && readdirSync(many).length === 2);
+});
+
+test.run();
