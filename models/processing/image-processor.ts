@@ -1,12 +1,13 @@
 // Pictures in, tensors out: what the processors of the three models share (HF `DetrImageProcessor.preprocess`).
 //
 // B batch, C channels, H x W the size that the batch is padded to
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ConfigError, FileError, OptionError, ShapeError } from '../../engine/errors.ts';
+import { ConfigError, OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import type { HubOptions } from '../../weights/index.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
 import { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from '../images/resize.ts';
+import { locatePretrained, readJson } from '../pretrained.ts';
 import {
   type CocoDetectionAnnotation,
   type CocoPanopticAnnotation,
@@ -66,7 +67,6 @@ export interface PreprocessedImages {
   readonly labels?: ImageLabels[];
 }
 
-const configFile = 'preprocessor_config.json';
 const optionNames = [
   'annotations',
   'returnSegmentationMasks',
@@ -107,21 +107,22 @@ export abstract class ImageProcessor {
   }
 
   /**
-   * Reads `preprocessor_config.json` of a model folder.
+   * Reads the `preprocessor_config.json` of a model: a folder, an embedded model's name, or a repository on the hub.
    *
-   * @throws FileError if there is none or it is no JSON; ConfigError naming the key that does not fit
+   * @throws FileError, DownloadError if it cannot be had; ConfigError naming the key that does not fit
    */
   static async fromPretrained<Processor extends ImageProcessor>(
     this: new (
       config: ProcessorConfig,
       options?: ProcessorOptions,
     ) => Processor,
-    directory: string,
-    options: ProcessorOptions = {},
+    pretrained: string,
+    { backend, behaviour, ...hubOptions }: ProcessorOptions & HubOptions = {},
   ): Promise<Processor> {
-    const { file, config } = await readProcessorConfig(directory);
+    const file = join(await locatePretrained(pretrained, hubOptions, { processor: true }), 'preprocessor_config.json');
+    const config = await readJson(file);
     try {
-      return new this(config, options);
+      return new this(config, { ...(backend && { backend }), ...(behaviour && { behaviour }) });
     } catch (error) {
       throw error instanceof ConfigError ? new ConfigError(`${file}: ${error.message}`, { cause: error }) : error;
     }
@@ -222,25 +223,6 @@ export abstract class ImageProcessor {
         return doNormalize ? round(value - mean) / deviation : value;
       });
     });
-  }
-}
-
-/** The one place that knows where a processor's configuration lies. */
-async function readProcessorConfig(directory: string): Promise<{ file: string; config: ProcessorConfig }> {
-  const file = join(directory, configFile);
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new FileError({ file }, `cannot be read: ${missing ? 'no such file' : (error as Error).message}`, {
-      cause: error,
-    });
-  }
-  try {
-    return { file, config: JSON.parse(text) };
-  } catch (error) {
-    throw new FileError({ file }, `is not JSON: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -151,16 +151,18 @@ test('fromPretrained reads a model folder', async () => {
   assert.is(v4.behaviour, 'v4');
 
   const absent = join(folder, 'absent');
+  await rejectsWith(() => DetrImageProcessor.fromPretrained(absent), FileError, /absent: no such folder/);
+  mkdirSync(join(folder, 'empty'));
   await rejectsWith(
-    () => DetrImageProcessor.fromPretrained(absent),
+    () => DetrImageProcessor.fromPretrained(join(folder, 'empty')),
     FileError,
-    /absent\/preprocessor_config\.json: cannot be read: no such file/,
+    /empty\/preprocessor_config\.json: expected a JSON file, got none/,
   );
   const broken = write('broken', '{"size": 8');
   await rejectsWith(
     () => DetrImageProcessor.fromPretrained(broken),
     FileError,
-    /broken\/preprocessor_config\.json: is not JSON/,
+    /broken\/preprocessor_config\.json: expected JSON, got/,
   );
   const wrong = write('wrong', '{"size": {"edge": 5}}');
   const message = /wrong\/preprocessor_config\.json: DetrImageProcessor: size: expected .* got \{"edge":5\}/;
