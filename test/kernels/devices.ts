@@ -18,6 +18,10 @@ export const deviceNames = (process.env.DETR_TEST_DEVICES ?? 'cpu:1,cpu:2,webgpu
   ',',
 );
 
+/** The devices that whole models are tested on: each kind once, since its other forms show in the kernels. */
+export const modelDeviceNames =
+  process.env.DETR_TEST_DEVICES === undefined ? ['cpu:2', 'webgpu'] : deviceNames.filter(name => !triesForms(name));
+
 /** Whether the device only shows other forms of the kernels that have them. */
 export const triesForms = (name: string) => name.startsWith('webgpu:');
 

@@ -9,7 +9,7 @@ import type { RawConfig } from '../../models/configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from '../../models/deformable-detr.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from '../../models/detr.ts';
 import { openSafetensors, writeSafetensors } from '../../weights/index.ts';
-import { deviceNames, openDevice } from '../kernels/devices.ts';
+import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
@@ -51,7 +51,7 @@ function assertClose(actual: HostTensor, expected: HostTensor, tolerance: number
   });
 }
 
-for (const name of deviceNames) {
+for (const name of modelDeviceNames) {
   const test = suite(`models on ${name}`);
   let device: Device;
   test.before(async () => {

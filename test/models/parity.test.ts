@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import type { TensorComparison } from '../../cli/parity/compare.ts';
 import { compareOutputs, readDump, runDump } from '../../cli/parity/dump.ts';
 import type { Device } from '../../engine/index.ts';
-import { deviceNames, openDevice } from '../kernels/devices.ts';
+import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { sharedData, testData } from '../support/data.ts';
 
 // Forward passes of every family against PyTorch's, output by output, on every device.
@@ -18,7 +18,7 @@ const folders = [
   ...EXTERNAL.map(name => sharedData(`parity of ${name}`, 'dumps', name)).filter(folder => folder !== undefined),
 ];
 
-for (const name of deviceNames) {
+for (const name of modelDeviceNames) {
   const test = suite(`parity on ${name}`);
   let device: Device;
   test.before(async () => {

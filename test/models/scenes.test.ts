@@ -18,7 +18,7 @@ import {
   readImage,
   toPanopticPrediction,
 } from '../../index.ts';
-import { deviceNames, openDevice } from '../kernels/devices.ts';
+import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { readTestJson, testData } from '../support/data.ts';
 
 // The embedded models from picture to metric: detections equal to transformers', AP and PQ equal to the reference tools'.
@@ -53,7 +53,7 @@ interface Quality {
 /** A software adapter takes its time: a few pictures show that it computes the same. */
 const imagesFor = (device: string) => (device === 'webgpu' ? images.slice(0, 2) : images);
 
-for (const deviceName of deviceNames) {
+for (const deviceName of modelDeviceNames) {
   const test = suite(`scenes on ${deviceName}`);
   let device: Device;
   test.before(async () => {
