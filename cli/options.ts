@@ -118,7 +118,14 @@ export function parseCommandLine<From extends Options>(args: readonly string[], 
     allowPositionals: true,
     tokens: true,
   });
+  let optionsEnded = false;
   for (const token of tokens) {
+    const argument = args[token.index]!;
+    // Node takes `-h--json` apart into -h and --, which would make operands of the rest.
+    if (!optionsEnded && /^-[^-\d.]./u.test(argument)) {
+      throw unknownOption(argument, byName.keys());
+    }
+    optionsEnded ||= token.kind === 'option-terminator';
     if (token.kind === 'positional') positionals.push(token.value);
     if (token.kind !== 'option') continue;
     const { name, rawName, value } = token;
@@ -126,8 +133,7 @@ export function parseCommandLine<From extends Options>(args: readonly string[], 
     if (name === 'help') {
       if (value !== undefined) throw new OptionError('--help: expected no value');
     } else if (key === undefined) {
-      const known = ['help', ...byName.keys()].map(candidate => `--${candidate}`);
-      throw new OptionError(`unknown option ${rawName}${suggestion(rawName, known)}`);
+      throw unknownOption(rawName, byName.keys());
     } else if (options[key]!.parse === undefined) {
       if (value !== undefined) throw new OptionError(`--${name}: expected no value, got ${JSON.stringify(value)}`);
       values[key] = true;
@@ -141,6 +147,11 @@ export function parseCommandLine<From extends Options>(args: readonly string[], 
     given.add(name);
   }
   return { values: values as Values<From>, positionals, help: given.has('help') };
+}
+
+function unknownOption(given: string, names: Iterable<string>): OptionError {
+  const known = ['help', ...names].map(name => `--${name}`);
+  return new OptionError(`unknown option ${given}${suggestion(given, known)}`);
 }
 
 function parseValue(name: string, option: Option<unknown>, value: string): unknown {

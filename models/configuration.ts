@@ -22,8 +22,20 @@ const withDefault =
     return raw as Value;
   };
 
-const count = (fallback: number) =>
-  withDefault(fallback, 'a positive integer', raw => Number.isInteger(raw) && (raw as number) > 0);
+/**
+ * Beyond these a file is damaged or hostile: the largest models have a hundredth. They are refused before anything of that
+ * size is made.
+ */
+const MAXIMUM_WIDTH = 65_536;
+const MAXIMUM_LAYERS = 512;
+
+const count = (fallback: number, maximum = MAXIMUM_WIDTH) =>
+  withDefault(
+    fallback,
+    `a positive integer up to ${maximum}`,
+    raw => Number.isInteger(raw) && (raw as number) > 0 && (raw as number) <= maximum,
+  );
+const layers = (fallback: number) => count(fallback, MAXIMUM_LAYERS);
 const number = (fallback: number) =>
   withDefault(fallback, 'a finite number', raw => typeof raw === 'number' && Number.isFinite(raw));
 const flag = (fallback: boolean) => withDefault(fallback, 'true or false', raw => typeof raw === 'boolean');
@@ -44,8 +56,8 @@ type Fields<S extends Schema> = { readonly [Key in keyof S]: ReturnType<S[Key]> 
 const commonFields = {
   num_channels: count(3),
   d_model: count(256),
-  encoder_layers: count(6),
-  decoder_layers: count(6),
+  encoder_layers: layers(6),
+  decoder_layers: layers(6),
   encoder_attention_heads: count(8),
   decoder_attention_heads: count(8),
   activation_function: activation,
@@ -87,9 +99,9 @@ const deformableDetrFields = {
   num_queries: count(300),
   encoder_ffn_dim: count(1024),
   decoder_ffn_dim: count(1024),
-  num_feature_levels: count(4),
-  encoder_n_points: count(4),
-  decoder_n_points: count(4),
+  num_feature_levels: count(4, 16),
+  encoder_n_points: count(4, 64),
+  decoder_n_points: count(4, 64),
   two_stage: flag(false),
   two_stage_num_proposals: count(300),
   with_box_refine: flag(false),
@@ -126,6 +138,9 @@ export type ConditionalDetrConfigFields = BaseConfig & Fields<typeof conditional
 export type DeformableDetrConfigFields = BaseConfig & Fields<typeof deformableDetrFields>;
 
 function readFields<S extends Schema>(schema: S, raw: RawConfig): Fields<S> {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+    throw new ConfigError(`config: expected an object, got ${JSON.stringify(raw)}`);
+  }
   const named = { ...raw };
   for (const [alias, key] of Object.entries(aliases)) named[key] ??= raw[alias];
   return Object.fromEntries(Object.entries(schema).map(([key, field]) => [key, field(named[key], key)])) as Fields<S>;
@@ -141,7 +156,12 @@ function readBase(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels' | 
   const labels = entries.length > 0 ? entries.length : count(2)(raw.num_labels, 'num_labels');
   const id2label: Record<number, string> = {};
   for (let label = 0; label < labels; label++) id2label[label] = `LABEL_${label}`;
-  for (const [label, name] of entries) id2label[Number(label)] = String(name);
+  for (const [label, name] of entries) {
+    if (!/^\d+$/.test(label)) {
+      throw new ConfigError(`config: id2label: expected whole numbers as keys, got ${JSON.stringify(label)}`);
+    }
+    id2label[Number(label)] = String(name);
+  }
   const architectures = Array.isArray(raw.architectures) ? raw.architectures.map(String) : [];
   return { id2label, num_labels: labels, architectures };
 }
@@ -232,7 +252,7 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
     const blockActivations = flag(false)(raw.backbone_block_activations, 'backbone_block_activations');
     return { kind: 'mobilenetv3', inChannels, blockActivations, outStages };
   }
-  const resnet = TIMM_RESNETS[name];
+  const resnet = Object.hasOwn(TIMM_RESNETS, name) ? TIMM_RESNETS[name] : undefined;
   if (resnet === undefined) {
     const known = [...Object.keys(TIMM_RESNETS), 'tf_mobilenetv3_small_075'].join(', ');
     throw new ConfigError(`config: backbone: expected one of ${known}, got ${JSON.stringify(name)}`);
@@ -267,10 +287,16 @@ function readTransformersResNet(raw: RawConfig, inChannels: number): ResNetConfi
     );
   }
   const hiddenSizes = readCounts(raw.hidden_sizes, 'hidden_sizes', [256, 512, 1024, 2048]);
-  const depths = readCounts(raw.depths, 'depths', [3, 4, 6, 3]);
+  const depths = readCounts(raw.depths, 'depths', [3, 4, 6, 3], layers(1));
   if (hiddenSizes.length !== depths.length || depths.length > 4) {
     throw new ConfigError(
       `config: backbone_config: expected hidden_sizes and depths of the same length, at most 4, got ${hiddenSizes.length} and ${depths.length}`,
+    );
+  }
+  const layerType = choice('bottleneck', ['basic', 'bottleneck'])(raw.layer_type, 'layer_type');
+  if (layerType === 'bottleneck' && hiddenSizes.some(size => size % 4 !== 0)) {
+    throw new ConfigError(
+      `config: backbone_config.hidden_sizes: expected multiples of 4 for bottleneck layers, got [${hiddenSizes.join(', ')}]`,
     );
   }
   return {
@@ -279,7 +305,7 @@ function readTransformersResNet(raw: RawConfig, inChannels: number): ResNetConfi
     embeddingSize: count(64)(raw.embedding_size, 'embedding_size'),
     hiddenSizes,
     depths,
-    layerType: choice('bottleneck', ['basic', 'bottleneck'])(raw.layer_type, 'layer_type'),
+    layerType,
     activation: activation(raw.hidden_act, 'hidden_act'),
     downsampleInFirstStage: flag(false)(raw.downsample_in_first_stage, 'downsample_in_first_stage'),
     downsampleInBottleneck: flag(false)(raw.downsample_in_bottleneck, 'downsample_in_bottleneck'),
@@ -288,14 +314,19 @@ function readTransformersResNet(raw: RawConfig, inChannels: number): ResNetConfi
   };
 }
 
-function readCounts(raw: unknown, key: string, fallback: readonly number[]): readonly number[] {
+function readCounts(
+  raw: unknown,
+  key: string,
+  fallback: readonly number[],
+  field: Field<number> = count(1),
+): readonly number[] {
   if (raw === undefined || raw === null) return fallback;
   if (!Array.isArray(raw) || raw.length === 0) {
     throw new ConfigError(
       `config: backbone_config.${key}: expected a list of positive integers, got ${JSON.stringify(raw)}`,
     );
   }
-  return raw.map(value => count(1)(value ?? Number.NaN, `backbone_config.${key}`));
+  return raw.map(value => field(value ?? Number.NaN, `backbone_config.${key}`));
 }
 
 /** `out_features: ["stage2", …]`, or `out_indices`; the last stage by default. */

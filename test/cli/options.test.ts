@@ -64,6 +64,7 @@ test('unknown options are refused with the nearest known one', () => {
   refuses(['--maskThreshold', '1'], 'unknown option --maskThreshold (did you mean --mask-threshold?)');
   refuses(['--completely-different'], 'unknown option --completely-different');
   refuses(['-x'], 'unknown option -x');
+  refuses(['-h--json'], 'unknown option -h--json (did you mean --json?)');
   refuses(['--__proto__'], 'unknown option --__proto__');
   refuses(['--constructor'], 'unknown option --constructor');
 });

@@ -14,4 +14,7 @@ export const fuzzTargets: Readonly<Record<string, () => Promise<{ readonly targe
   exif: () => import('./targets/exif.ts'),
   'processor-config': () => import('./targets/processor-config.ts'),
   'coco-annotations': () => import('./targets/coco-annotations.ts'),
+  'coco-files': () => import('./targets/coco-files.ts'),
+  'model-config': () => import('./targets/model-config.ts'),
+  'command-line': () => import('./targets/command-line.ts'),
 };

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '../../engine/index.ts';
-import { ConditionalDetrConfig, DeformableDetrConfig, DetrConfig } from '../../models/configuration.ts';
+import { ConditionalDetrConfig, DeformableDetrConfig, DetrConfig, type RawConfig } from '../../models/configuration.ts';
 
 function refuses(read: () => unknown, message: RegExp): void {
   assert.throws(read, (error: Error) => {
@@ -73,8 +73,8 @@ test('a transformers backbone by features, by indices and by default', () => {
 });
 
 test('what cannot be is refused, naming the key', () => {
-  refuses(() => DetrConfig.from({ d_model: 0 }), /d_model: expected a positive integer, got 0/);
-  refuses(() => DetrConfig.from({ d_model: '256' }), /d_model: expected a positive integer, got "256"/);
+  refuses(() => DetrConfig.from({ d_model: 0 }), /d_model: expected a positive integer up to 65536, got 0/);
+  refuses(() => DetrConfig.from({ d_model: '256' }), /d_model: expected a positive integer up to 65536, got "256"/);
   refuses(
     () => DetrConfig.from({ d_model: 36 }),
     /d_model: expected a multiple of encoder_attention_heads \(8\), got 36/,
@@ -93,8 +93,27 @@ test('what cannot be is refused, naming the key', () => {
     () => DetrConfig.fromBackboneConfig({ out_features: ['stage9'] }),
     /out_features: expected names out of stem/,
   );
+  refuses(
+    () => DetrConfig.fromBackboneConfig({ hidden_sizes: [64, 6, 8, 16] }),
+    /hidden_sizes: expected multiples of 4 for bottleneck layers, got \[64, 6, 8, 16\]/,
+  );
   refuses(() => DeformableDetrConfig.from({ two_stage: true }), /two_stage: expected with_box_refine/);
   refuses(() => DetrConfig.from({ id2label: ['a'] }), /id2label: expected an object/);
+  refuses(() => DetrConfig.from({ id2label: { a: 'b' } }), /id2label: expected whole numbers as keys, got "a"/);
+  refuses(() => DetrConfig.from({ backbone: 'constructor' }), /backbone: expected one of resnet18.*got "constructor"/);
+  refuses(() => DetrConfig.from(null as unknown as RawConfig), /config: expected an object, got null/);
+});
+
+test('what no model has is refused before anything of that size is made', () => {
+  const refusals: [RawConfig, RegExp][] = [
+    [{ encoder_layers: 1e9 }, /encoder_layers: expected a positive integer up to 512, got 1000000000/],
+    [{ d_model: 2 ** 31 }, /d_model: expected a positive integer up to 65536/],
+    [{ num_labels: 1e300 }, /num_labels: expected a positive integer up to 65536/],
+    [{ num_queries: 1e8 }, /num_queries: expected a positive integer up to 65536/],
+    [{ backbone_config: { depths: [1e9, 1, 1, 1] } }, /backbone_config.depths: expected a positive integer up to 512/],
+  ];
+  for (const [raw, message] of refusals) refuses(() => DetrConfig.from(raw), message);
+  refuses(() => DeformableDetrConfig.from({ num_feature_levels: 1e6 }), /num_feature_levels: expected .* up to 16/);
 });
 
 test.run();

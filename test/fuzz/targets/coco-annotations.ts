@@ -1,17 +1,15 @@
 import type { Image } from '../../../models/images/image.ts';
 import type { ImageAnnotation } from '../../../models/processing/annotations.ts';
 import { DetrImageProcessor } from '../../../models/processing/processors.ts';
-import type { FuzzTarget } from '../target.ts';
-import { parseJson } from './processor-config.ts';
+import { jsonTarget } from '../json.ts';
 
-const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const [height, width] = [30, 40];
 const picture: Image = { height, width, channels: 3, data: new Uint8Array(height * width * 3).fill(1) };
 const processor = new DetrImageProcessor({ size: { shortest_edge: 20, longest_edge: 33 } });
 
-export const target: FuzzTarget = {
+export const target = jsonTarget({
   seeds: () => [
-    text({
+    {
       image_id: 3,
       annotations: [
         {
@@ -30,38 +28,24 @@ export const target: FuzzTarget = {
           keypoints: [4, 5, 6],
         },
       ],
-    }),
-    text({
+    },
+    {
       image_id: 4,
       annotations: [
         { category_id: 0, bbox: [0, 0, 1, 1], area: 1, iscrowd: 1, segmentation: { size: [30, 40], counts: 'PPYo0' } },
       ],
-    }),
-    text({ image_id: 5, file_name: 'a.png', segments_info: [{ id: 65793, category_id: 7, iscrowd: 0, area: 1200 }] }),
+    },
+    { image_id: 5, file_name: 'a.png', segments_info: [{ id: 65793, category_id: 7, iscrowd: 0, area: 1200 }] },
   ],
   words: [
-    '"segmentation"',
-    '"counts"',
-    '"size"',
-    '"../',
-    '"annotations"',
-    '"keypoints"',
-    '[',
-    ']',
-    '{',
-    '}',
-    'null',
-    '1e300',
-    '-1',
-    '[]',
-    '""',
-    '1e5',
+    ...['image_id', 'annotations', 'category_id', 'bbox', 'area', 'iscrowd', 'segmentation', 'size', 'counts', 'id'],
+    ...['keypoints', 'segments_info', 'file_name', '../x', 'PPYo0', 'oooooooo', ''],
   ],
-  run: input => {
-    const annotations = parseJson(input) as ImageAnnotation;
-    const panoptic = typeof annotations === 'object' && annotations !== null && 'segments_info' in annotations;
+  run: value => {
+    const annotation = value as ImageAnnotation;
+    const panoptic = typeof annotation === 'object' && annotation !== null && 'segments_info' in annotation;
     const { labels } = processor.preprocess(picture, {
-      annotations,
+      annotations: [annotation],
       returnSegmentationMasks: true,
       ...(panoptic ? { format: 'coco_panoptic', masks: [picture] } : {}),
     });
@@ -77,4 +61,4 @@ export const target: FuzzTarget = {
       if (masks!.data.some(value => value > 1)) throw new Error('a mask of more than ones');
     }
   },
-};
+});
