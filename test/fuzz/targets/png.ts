@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { crc32Of } from '../../images/png-parts.ts';
+import { deflateSync } from 'node:zlib';
+import { crc32Of, pngChunk } from '../../images/png-parts.ts';
 import { testData } from '../../support/data.ts';
+import { concatenate } from '../mutate.ts';
+import type { Random } from '../random.ts';
 import type { FuzzTarget } from '../target.ts';
 import { checkImageFile } from './jpeg.ts';
 
@@ -32,10 +35,29 @@ export const target: FuzzTarget = {
     '\x7f\xff\xff\xff',
     '\xff\xff\xff\xff',
   ],
-  // Checksums are put right in most inputs: else every change would be found out by them.
-  generate: (random, mutated) => (random.chance(0.8) ? withChecksums(mutated) : mutated),
+  // Checksums are put right in most inputs, and some have pixels that inflate: else nearly all changes would be found out there.
+  generate: (random, mutated) => {
+    if (random.chance(0.2)) return mutated;
+    return withChecksums(random.chance(0.5) ? withPixels(mutated, random) : mutated);
+  },
   run: checkImageFile,
 };
+
+/** Random pixels in place of the compressed ones, as many as the header wants or a few more or less. */
+function withPixels(input: Uint8Array, random: Random): Uint8Array {
+  if (input.length < 33) return input;
+  const start = Buffer.from(input.buffer, input.byteOffset, input.length).indexOf('IDAT', 33, 'latin1');
+  const head = input.slice(0, start < 0 ? 33 : start - 4);
+  const header = new DataView(head.buffer, 16);
+  header.setUint32(0, header.getUint32(0) & 63);
+  header.setUint32(4, header.getUint32(4) & 63);
+  const samples = [1, 1, 3, 1, 2, 1, 4][header.getUint8(9)] ?? 1;
+  const rowBytes = 1 + Math.ceil((header.getUint32(0) * samples * header.getUint8(8)) / 8);
+  const pixels = random.bytes(rowBytes * header.getUint32(4) + (random.chance(0.2) ? random.below(9) : 0));
+  // The first byte of a row names its filter.
+  for (let row = 0; row < pixels.length; row += rowBytes) if (random.chance(0.99)) pixels[row] = random.below(5);
+  return concatenate(head, pngChunk('IDAT', deflateSync(pixels, { level: 1 })), pngChunk('IEND', new Uint8Array(0)));
+}
 
 function withChecksums(input: Uint8Array): Uint8Array {
   const bytes = input.slice();
