@@ -225,6 +225,8 @@ export const permuteKernel = defineKernel<PermuteProblem>({
     'one element': { shape: [1, 1, 1], order: [2, 0, 1] },
     'nothing moves': { shape: [2, 3, 5], order: [0, 1, 2] },
     reversed: { shape: [3, 5, 2, 9], order: [3, 2, 1, 0] },
+    'squares of four': { shape: [2, 3, 8, 12], order: [0, 1, 3, 2] },
+    'squares of four between other axes': { shape: [8, 2, 12, 3], order: [2, 1, 3, 0] },
     'many ones': { shape: [1, 7, 1, 33, 1, 6], order: [4, 3, 0, 1, 5, 2] },
   },
   random(random) {

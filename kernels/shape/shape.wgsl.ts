@@ -2,12 +2,15 @@ import type { WgslProgram } from '../../engine/index.ts';
 import { flatMain, flatWorkgroups } from '../wgsl.ts';
 import type { StridedCopy } from './strided.ts';
 
-/** One element per invocation, four where input and output are contiguous in fours. Writes are coalesced. */
+const inFours = (...counts: readonly number[]): boolean => counts.every(count => count % 4 === 0);
+
+/** One element per invocation, or four in a row, or a block of four by four that is transposed, where sizes allow it. */
 export function planCopy(copy: StridedCopy): WgslProgram {
   const { axes, fromOffset, toOffset, count } = copy;
-  const inner = axes[3];
-  const steps = [fromOffset, toOffset, inner.size, ...axes.slice(0, 3).flatMap(axis => [axis.from, axis.to])];
-  const width = inner.from === 1 && steps.every(step => step % 4 === 0) ? 4 : 1;
+  const [first, second, third, inner] = axes;
+  const steps = [fromOffset, toOffset, first.from, first.to, second.from, second.to, third.to];
+  if (third.from === 1 && inFours(...steps, third.size, inner.from, inner.size)) return planTranspose(copy);
+  const width = inner.from === 1 && inFours(...steps, third.from, inner.size) ? 4 : 1;
   return {
     code: copyWgsl(width),
     workgroups: flatWorkgroups(count / width),
@@ -15,12 +18,61 @@ export function planCopy(copy: StridedCopy): WgslProgram {
       count / width,
       fromOffset / width,
       toOffset / width,
-      axes[1].size,
-      axes[2].size,
+      second.size,
+      third.size,
       inner.size / width,
-      ...axes.slice(0, 3).map(axis => axis.from / width),
+      ...[first, second, third].map(axis => axis.from / width),
       inner.from,
-      ...axes.slice(0, 3).map(axis => axis.to / width),
+      ...[first, second, third].map(axis => axis.to / width),
+    ],
+  };
+}
+
+function planTranspose({ axes, fromOffset, toOffset, count }: StridedCopy): WgslProgram {
+  const [first, second, third, inner] = axes;
+  const element = (step: number) =>
+    /* wgsl */ `vec4u(a.${'xyzw'[step]}, b.${'xyzw'[step]}, c.${'xyzw'[step]}, d.${'xyzw'[step]})`;
+  return {
+    code: /* wgsl */ `
+struct Sizes {
+  count: u32, fromOffset: u32, toOffset: u32, size1: u32, rows: u32, columns: u32,
+  from0: u32, from1: u32, from3: u32, to0: u32, to1: u32, to2: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4u>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4u>;
+@group(0) @binding(2) var<uniform> sizes: Sizes;
+${flatMain(
+  'sizes.count',
+  /* wgsl */ `  let column = index % sizes.columns;
+  let row = index / sizes.columns % sizes.rows;
+  let outer = index / sizes.columns / sizes.rows;
+  let i1 = outer % sizes.size1;
+  let i0 = outer / sizes.size1;
+  let place = sizes.fromOffset + i0 * sizes.from0 + i1 * sizes.from1 + row + column * 4u * sizes.from3;
+  let a = x[place];
+  let b = x[place + sizes.from3];
+  let c = x[place + 2u * sizes.from3];
+  let d = x[place + 3u * sizes.from3];
+  let written = sizes.toOffset + i0 * sizes.to0 + i1 * sizes.to1 + row * 4u * sizes.to2 + column;
+  out[written] = ${element(0)};
+  out[written + sizes.to2] = ${element(1)};
+  out[written + 2u * sizes.to2] = ${element(2)};
+  out[written + 3u * sizes.to2] = ${element(3)};`,
+)}`,
+    workgroups: flatWorkgroups(count / 16),
+    scalars: [
+      count / 16,
+      fromOffset / 4,
+      toOffset / 4,
+      second.size,
+      third.size / 4,
+      inner.size / 4,
+      first.from / 4,
+      second.from / 4,
+      inner.from / 4,
+      first.to / 4,
+      second.to / 4,
+      third.to / 4,
     ],
   };
 }
