@@ -23,7 +23,9 @@ export const modelDeviceNames =
   process.env.DETR_TEST_DEVICES === undefined ? ['cpu:2', 'webgpu'] : deviceNames.filter(name => !triesForms(name));
 
 /** Whether the device only shows other forms of the kernels that have them. */
-export const triesForms = (name: string) => name.startsWith('webgpu:');
+export function triesForms(name: string): boolean {
+  return name.startsWith('webgpu:');
+}
 
 export async function openDevice(name: string): Promise<Device> {
   const [kind, variant] = name.split(':');
