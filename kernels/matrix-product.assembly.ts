@@ -10,8 +10,11 @@ import { loadPartial, multiplyAdd, storePartial } from './simd.assembly';
 /** Columns of a right panel. */
 export const COLUMNS: i32 = 8;
 
-/** Steps of k per pass over the column panels, so that a left panel stays in the first-level cache. */
-const DEPTH: i32 = 512;
+/**
+ * Steps of k per pass over the column panels: a left panel stays in the first-level cache, and sums of sums round less than
+ * one long sum.
+ */
+const DEPTH: i32 = 128;
 
 // @ts-ignore: decorator
 @inline

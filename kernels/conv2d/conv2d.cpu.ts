@@ -22,13 +22,17 @@ export interface Conv2dSizes {
 
 /** Below it the transforms take longer than the products that they save. */
 const WINOGRAD_CHANNELS = 16;
+/** Beyond it transformed weights, four times as many, cost more memory than the few pixels of such layers save time. */
+const MOST_WINOGRAD_CHANNELS = 256;
 
 function methodOf(sizes: Conv2dSizes): Method {
   const { channelsPerGroup, outChannels, kernelHeight, kernelWidth, stride, groups } = sizes;
   if (groups > 1 && channelsPerGroup === 1) return 'depthwise';
-  const small = Math.min(channelsPerGroup, outChannels) < WINOGRAD_CHANNELS;
+  const suits =
+    Math.min(channelsPerGroup, outChannels) >= WINOGRAD_CHANNELS &&
+    Math.max(channelsPerGroup, outChannels) <= MOST_WINOGRAD_CHANNELS;
   const fits = kernelHeight === 3 && kernelWidth === 3 && stride === 1 && groups === 1;
-  return fits && !small ? 'winograd' : 'panels';
+  return fits && suits ? 'winograd' : 'panels';
 }
 
 /** The weight [O, C / G, h, w] in the layout that the cpu device's kernel reads. */
