@@ -18,14 +18,14 @@ export const deviceNames = (process.env.DETR_TEST_DEVICES ?? 'cpu:1,cpu:2,webgpu
   ',',
 );
 
-/** The devices that whole models are tested on: each kind once, since its other forms show in the kernels. */
-export const modelDeviceNames =
-  process.env.DETR_TEST_DEVICES === undefined ? ['cpu:2', 'webgpu'] : deviceNames.filter(name => !triesForms(name));
-
 /** Whether the device only shows other forms of the kernels that have them. */
 export function triesForms(name: string): boolean {
   return name.startsWith('webgpu:');
 }
+
+/** The devices that whole models are tested on: each kind once, since its other forms show in the kernels. */
+export const modelDeviceNames =
+  process.env.DETR_TEST_DEVICES === undefined ? ['cpu:2', 'webgpu'] : deviceNames.filter(name => !triesForms(name));
 
 export async function openDevice(name: string): Promise<Device> {
   const [kind, variant] = name.split(':');
