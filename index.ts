@@ -74,6 +74,13 @@ export {
   rleToString,
   rleUnion,
 } from './models/evaluation/rle.ts';
+export {
+  type DetectionToDraw,
+  drawDetections,
+  drawSegmentation,
+  type SegmentationMap,
+  type SegmentToDraw,
+} from './models/images/draw.ts';
 export { type ReadImageOptions, readImage, readImageSync, writePng } from './models/images/files.ts';
 export { type Image, toRgb } from './models/images/image.ts';
 export { encodePng } from './models/images/png.ts';

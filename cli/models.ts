@@ -95,13 +95,35 @@ export const deviceOptions = {
   threads: number('N', { minimum: 1, maximum: 256, integer: true }, 'Threads of the cpu device (default: all cores)'),
 };
 
-export const modelHelp = `A folder with config.json and weights, a model on the hub (facebook/detr-resnet-50), or an embedded one: ${listOf(embeddedModels)}`;
+const detectors = ['scenes-deformable-detr', 'scenes-conditional-detr', 'scenes-detr'];
+const segmenters = ['scenes-detr-panoptic'];
 
-export const modelOptions = (fallback: string) => ({
-  model: text('NAME|DIR', modelHelp, fallback),
+const modelHelp = (embedded: readonly string[]) =>
+  `A folder with config.json and weights, a model on the hub (facebook/detr-resnet-50), or an embedded one: ${listOf(embedded)}`;
+
+const commonModelOptions = {
   revision: text('REVISION', 'Branch, tag or commit of a model on the hub'),
   ...deviceOptions,
-});
+};
+
+export const detectorOptions = {
+  model: text('NAME|DIR', modelHelp(detectors), defaultDetector),
+  ...commonModelOptions,
+};
+
+export const segmenterOptions = {
+  model: text('NAME|DIR', modelHelp(segmenters), defaultSegmenter),
+  ...commonModelOptions,
+};
+
+/** For commands whose default depends on the task. */
+export const anyModelOptions = {
+  model: text(
+    'NAME|DIR',
+    `${modelHelp([...detectors, ...segmenters])} (default: ${defaultDetector}, or ${defaultSegmenter} for panoptic)`,
+  ),
+  ...commonModelOptions,
+};
 
 /** Runs `body` with the device that the options ask for, and destroys it afterwards. */
 export async function withDevice<Result>(

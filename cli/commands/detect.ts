@@ -5,7 +5,7 @@ import { writePng } from '../../models/images/files.ts';
 import { type Picture, processBatches, summarize } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { findPictures, outputPaths } from '../files.ts';
-import { chooseModel, defaultDetector, embeddedSettings, modelOptions, withDevice } from '../models.ts';
+import { chooseModel, detectorOptions, embeddedSettings, withDevice } from '../models.ts';
 import { flag, number, text } from '../options.ts';
 import { formatDuration, formatTable, plural, printable } from '../terminal.ts';
 
@@ -37,7 +37,7 @@ export const detect = defineCommand({
     'A picture that cannot be read is reported at the end, the others go on; the exit code is then 1.',
   ],
   options: {
-    ...modelOptions(defaultDetector),
+    ...detectorOptions,
     threshold: number(
       'SCORE',
       { minimum: 0, maximum: 1 },

@@ -24,12 +24,11 @@ import { defineCommand, exitCodes } from '../command.ts';
 import { readJsonFile, writeJsonFile } from '../files.ts';
 import { Journal } from '../journal.ts';
 import {
+  anyModelOptions,
   type ChosenModel,
   chooseModel,
   defaultDetector,
   defaultSegmenter,
-  modelHelp,
-  modelOptions,
   openSegmentationProcessor,
   withDevice,
 } from '../models.ts';
@@ -72,8 +71,7 @@ export const evaluate = defineCommand({
     annotations: text('FILE', 'COCO annotations: instances or panoptic (required)'),
     images: text('DIR', 'The folder of the pictures (required)'),
     task: choice(['detection', 'panoptic'], 'What to measure', 'detection'),
-    ...modelOptions(defaultDetector),
-    model: text('NAME|DIR', `${modelHelp} (default: ${defaultDetector}, or ${defaultSegmenter} for panoptic)`),
+    ...anyModelOptions,
     threshold: number(
       'SCORE',
       { minimum: 0, maximum: 1 },

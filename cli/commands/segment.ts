@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { HostTensor } from '../../engine/index.ts';
+import { type HostTensor, OptionError } from '../../engine/index.ts';
 import { AutoModelForImageSegmentation } from '../../models/auto.ts';
 import { panopticImage, toPanopticPrediction } from '../../models/evaluation/panoptic-evaluator.ts';
 import { rleFromMask, rleToBox, rleToCoco } from '../../models/evaluation/rle.ts';
@@ -10,14 +10,7 @@ import type { Segmentation as PostProcessed } from '../../models/processing/segm
 import { type Picture, processBatches, summarize } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { findPictures, outputPaths, writeJsonFile } from '../files.ts';
-import {
-  chooseModel,
-  defaultSegmenter,
-  modelOptions,
-  openSegmentationProcessor,
-  stuffLabels,
-  withDevice,
-} from '../models.ts';
+import { chooseModel, openSegmentationProcessor, segmenterOptions, stuffLabels, withDevice } from '../models.ts';
 import { choice, flag, number, text } from '../options.ts';
 import { withoutPadding } from '../padding.ts';
 import { formatDuration, formatTable, plural, printable } from '../terminal.ts';
@@ -52,7 +45,7 @@ export const segment = defineCommand({
     'panoptic: every pixel belongs to one object or region; panoptic.json and panoptic/*.png in COCO format. instance: countable objects only; instances.json in COCO format with run-length encoded masks. semantic: classes without instances; semantic/*.png with one byte per pixel, the label id.',
   ],
   options: {
-    ...modelOptions(defaultSegmenter),
+    ...segmenterOptions,
     task: choice(tasks, 'What to look for', 'panoptic'),
     threshold: number(
       'SCORE',
@@ -219,8 +212,10 @@ function without({ segmentation, segmentsInfo }: PostProcessed, stuff: ReadonlyS
   return { segmentation: { shape: segmentation.shape, data }, segmentsInfo: kept };
 }
 
-/** Label ids as grey values. */
+/** Label ids as grey values. @throws OptionError for labels that do not fit into a byte */
 function labelImage({ shape, data }: HostTensor<Int32Array>) {
+  const largest = data.reduce((most, id) => Math.max(most, id - 1), 0);
+  if (largest > 255) throw new OptionError(`semantic PNG: expected labels up to 255, got ${largest}; use --json`);
   const [height, width] = shape as [number, number];
   return { width, height, channels: 1, data: Uint8Array.from(data, id => id - 1) };
 }
