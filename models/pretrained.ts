@@ -7,6 +7,7 @@ import {
   FileError,
   formatShape,
   type HostTensor,
+  OutOfMemoryError,
   ShapeError,
   sameShape,
   Tensor,
@@ -191,9 +192,20 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     await this.forward({ pixelValues: { shape, data: new Float32Array(elementCount(shape)) } });
   }
 
+  /** Without memory half a pass is recorded; what it holds is free again once the device is through with it. */
+  async #recordOrRecover(inputs: () => GraphInputs): Promise<Outputs> {
+    const { device } = this;
+    try {
+      return device.scope(() => this.record(inputs()));
+    } catch (error) {
+      if (error instanceof OutOfMemoryError) await device.finish().catch(() => {});
+      throw error;
+    }
+  }
+
   protected async run(inputs: ForwardInputs, auxiliaryOutputs: boolean): Promise<OnHost<Outputs>> {
     const { device } = this;
-    const outputs = device.scope(() => this.record(upload(device, this.config, inputs, auxiliaryOutputs)));
+    const outputs = await this.#recordOrRecover(() => upload(device, this.config, inputs, auxiliaryOutputs));
     const tensors = new Set(tensorsIn(outputs));
     try {
       const read = await Promise.all([...tensors].map(async tensor => [tensor, await tensor.read()] as const));

@@ -15,6 +15,8 @@ const MAXIMUM_THREADS = 256;
 
 interface CpuStorage extends Storage {
   readonly address: number;
+  /** The last batch that uses it: until that is done, the host must not write there. */
+  lastUse: number;
 }
 
 interface RecordedLaunch {
@@ -92,6 +94,9 @@ export class CpuDevice extends Device {
     });
     writeScalars(scalars, words, new Float32Array(words.buffer), tensors.length);
     if (tasks <= 0) return;
+    for (const tensor of tensors) {
+      if (tensor !== undefined) (tensor.storage as CpuStorage).lastUse = this.#lastBatch + 1;
+    }
     this.#recorded.push({ launch, stage: this.currentStage, entry: index, tasks, words });
     this.#scratchBytes = Math.max(this.#scratchBytes, scratchBytes);
   }
@@ -145,7 +150,7 @@ export class CpuDevice extends Device {
 
   protected override allocate(byteLength: number): CpuStorage {
     this.#assertAlive();
-    return { address: this.#allocator.allocate(byteLength), byteLength, references: 1 };
+    return { address: this.#allocator.allocate(byteLength), byteLength, references: 1, lastUse: 0 };
   }
 
   protected override upload(data: Float32Array | Int32Array): CpuStorage {
@@ -153,12 +158,12 @@ export class CpuDevice extends Device {
     const address = this.#allocator.allocateIdle(data.byteLength, this.#completedBatch);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#memory.buffer, address, data.byteLength).set(bytes);
-    return { address, byteLength: data.byteLength, references: 1 };
+    return { address, byteLength: data.byteLength, references: 1, lastUse: 0 };
   }
 
   protected override free(storage: Storage): void {
-    const pending = this.#recorded.length > 0 ? this.#lastBatch + 1 : this.#lastBatch;
-    this.#allocator.release((storage as CpuStorage).address, pending);
+    const { address, lastUse } = storage as CpuStorage;
+    this.#allocator.release(address, lastUse, this.#completedBatch);
   }
 
   #addressOf(tensor: Tensor, kernel: string): number {
@@ -172,10 +177,10 @@ export class CpuDevice extends Device {
     const launches = this.#recorded;
     if (launches.length === 0) return;
     this.#recorded = [];
+    const batch = ++this.#lastBatch;
     const recordBytes = launches.length * WORDS_PER_LAUNCH * 4;
     const argumentWords = launches.reduce((sum, { words }) => sum + words.length, 0);
-    const address = this.#allocator.allocateIdle(recordBytes + argumentWords * 4, this.#completedBatch);
-    const scratch = this.#reserveScratch();
+    const { scratch, address } = this.#reserveForBatch(recordBytes + argumentWords * 4);
     const memory = new Uint32Array(this.#memory.buffer);
     let args = address + recordBytes;
     launches.forEach(({ entry, tasks, words }, index) => {
@@ -187,7 +192,6 @@ export class CpuDevice extends Device {
       memory.set(words, args / 4);
       args += words.byteLength;
     });
-    const batch = ++this.#lastBatch;
     this.#idle = new Promise<void>((resolve, reject) => {
       this.#batches.set(batch, { launches, address, resolve, reject, workersLeft: this.threads, error: undefined });
     });
@@ -207,12 +211,24 @@ export class CpuDevice extends Device {
     });
   }
 
+  /** Memory for a batch's records; without any, the batch counts as done, for it is never sent. */
+  #reserveForBatch(recordBytes: number): { scratch: { address: number; bytesPerWorker: number }; address: number } {
+    try {
+      const scratch = this.#reserveScratch();
+      return { scratch, address: this.#allocator.allocateIdle(recordBytes, this.#completedBatch) };
+    } catch (error) {
+      if (this.#batches.size === 0) this.#completedBatch = this.#lastBatch;
+      throw error;
+    }
+  }
+
   #reserveScratch(): { address: number; bytesPerWorker: number } {
     const bytesPerWorker = alignUp(this.#scratchBytes, 64);
     if (this.#scratch !== undefined && this.#scratch.bytesPerWorker >= bytesPerWorker) return this.#scratch;
     if (this.#scratch !== undefined) {
-      this.#allocator.release(this.#scratch.address, this.#lastBatch);
+      this.#allocator.release(this.#scratch.address, this.#lastBatch, this.#completedBatch);
       this.accountFor(-this.#scratch.bytesPerWorker * this.threads);
+      this.#scratch = undefined; // Also where no other can be had.
     }
     // Earlier launches of this batch may still use memory that is free for later ones.
     const address = this.#allocator.allocateIdle(bytesPerWorker * this.threads, this.#completedBatch);
@@ -222,7 +238,10 @@ export class CpuDevice extends Device {
   }
 
   #startWorker(workerData: WorkerData): Worker {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+      workerData,
+      execArgv: [], // The program's own, --input-type say, may not suit a worker.
+    });
     worker.on('message', (message: DoneMessage) => this.#workerDone(message));
     worker.on('error', error => this.#lose(`a worker thread failed: ${error.message}`));
     worker.on('exit', code => this.#lose(`a worker thread exited with code ${code}`));
@@ -240,9 +259,10 @@ export class CpuDevice extends Device {
     batch.workersLeft -= 1;
     if (batch.workersLeft > 0) return;
     this.#collectTimings(batch);
-    this.#allocator.release(batch.address, 0);
+    this.#allocator.release(batch.address, 0, this.#completedBatch);
     this.#batches.delete(number);
-    this.#completedBatch = number;
+    // Batches that found no memory were never sent.
+    this.#completedBatch = this.#batches.size === 0 ? this.#lastBatch : number;
     this.#failure ??= batch.error;
     if (this.#batches.size === 0) for (const worker of this.#workers) worker.unref();
     batch.resolve();

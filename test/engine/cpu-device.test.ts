@@ -1,0 +1,233 @@
+import { execFile } from 'node:child_process';
+import { syncBuiltinESMExports } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import workerThreads, { type Worker, type WorkerOptions } from 'node:worker_threads';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  Device,
+  DeviceError,
+  DeviceLostError,
+  type HostTensor,
+  OptionError,
+  OutOfMemoryError,
+  type Tensor,
+} from '../../engine/index.ts';
+import type { Launch } from '../../engine/launch.ts';
+import { activate } from '../../kernels/index.ts';
+import { DetrForObjectDetection } from '../../models/detr.ts';
+
+/** Every worker thread that the devices of this process start, so that tests can end one. */
+const workers: Worker[] = [];
+const { Worker: OriginalWorker } = workerThreads;
+workerThreads.Worker = class extends OriginalWorker {
+  constructor(file: string | URL, options?: WorkerOptions) {
+    super(file, options);
+    workers.push(this);
+  }
+};
+syncBuiltinESMExports();
+
+/** What nobody waits for must not surface as a rejection of its own. */
+const unhandled: unknown[] = [];
+process.on('unhandledRejection', reason => unhandled.push(reason));
+
+async function rejection(promise: Promise<unknown>): Promise<Error> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('expected a rejection, got a result');
+}
+
+/** Fails where waiting would never end. */
+async function within<Result>(milliseconds: number, promise: Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`nothing happened for ${milliseconds} ms`)), milliseconds);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+const gibibyte = 2 ** 30;
+const values = (count: number) => Float32Array.from({ length: count }, (_, index) => index - count / 2);
+const relu = async (device: Device, count = 1000) =>
+  device.scope(() => activate(device.tensor({ shape: [count], data: values(count) }), 'relu')).read();
+
+function assertRelu({ data }: HostTensor): void {
+  assert.is(data[0], 0);
+  assert.is(data.at(-1), data.length / 2 - 1);
+}
+
+/** Work for some seconds, whatever the machine, unless it is stopped. */
+function longWork(device: Device): Tensor {
+  const x = device.tensor({ shape: [1 << 22], data: new Float32Array(1 << 22).fill(0.5) });
+  for (let pass = 0; pass < 3000; pass++) activate(x, 'gelu').dispose();
+  return activate(x, 'gelu');
+}
+
+const testOnDevice = (name: string, body: (device: Device) => Promise<void>) =>
+  test(name, async () => {
+    const device = await Device.create({ device: 'cpu', threads: 2 });
+    try {
+      await body(device);
+    } finally {
+      await device.destroy();
+    }
+    await new Promise(resolve => setImmediate(resolve));
+    assert.equal(unhandled, []);
+  });
+
+const pixels = { shape: [1, 3, 96, 128], data: values(3 * 96 * 128).map(value => value / 20_000) };
+const loadModel = (device: Device) => DetrForObjectDetection.fromPretrained('scenes-detr', { device });
+
+test('impossible thread counts are refused', async () => {
+  for (const threads of [0, -1, 1.5, 1000, Number.NaN]) {
+    const error = await rejection(Device.create({ device: 'cpu', threads }));
+    assert.instance(error, OptionError);
+    assert.match(error.message, /threads: expected an integer from 1 to 256/);
+  }
+});
+
+testOnDevice('without memory an allocation is an OutOfMemoryError, and freed memory serves again', async device => {
+  const hogs = [device.empty([(1.5 * gibibyte) / 4]), device.empty([(1.5 * gibibyte) / 4])];
+  const { liveBytes } = device.memory;
+  const refused = (error: Error) =>
+    error instanceof OutOfMemoryError && /cpu device: expected \d+ more/.test(error.message);
+  assert.throws(() => device.empty([(1.5 * gibibyte) / 4]), refused);
+  assert.throws(() => device.empty([2 ** 40]), refused);
+  assert.is(device.memory.liveBytes, liveBytes, 'what was refused does not count');
+  assertRelu(await relu(device));
+  for (const hog of hogs) hog.dispose();
+  device.empty([(2.5 * gibibyte) / 4]).dispose();
+  assertRelu(await relu(device));
+});
+
+testOnDevice('a forward pass without memory rejects and leaves nothing behind; with memory it works', async device => {
+  const model = await loadModel(device);
+  const expected = await model.forward({ pixelValues: pixels });
+  const before = device.memory;
+  const hogs: Tensor[] = [];
+  for (let size = gibibyte; size >= 4096; size /= 2) {
+    try {
+      for (;;) hogs.push(device.empty([size / 4]));
+    } catch (error) {
+      assert.instance(error, OutOfMemoryError);
+    }
+  }
+  const { liveBytes } = device.memory;
+  for (let again = 0; again < 3; again++) {
+    assert.instance(await rejection(model.forward({ pixelValues: pixels })), OutOfMemoryError);
+    assert.is(device.memory.liveBytes, liveBytes);
+  }
+  for (const hog of hogs) hog.dispose();
+  const { logits, pred_boxes: boxes } = await model.forward({ pixelValues: pixels });
+  assert.equal(logits.data, expected.logits.data);
+  assert.equal(boxes.data, expected.pred_boxes.data);
+  assert.is(device.memory.liveBytes, before.liveBytes);
+});
+
+testOnDevice('a kernel that traps is a DeviceError with its name, and the device goes on', async device => {
+  const x = device.tensor({ shape: [1000], data: values(1000) });
+  const out = device.empty([1000]);
+  let sound: Launch | undefined;
+  const { launch } = device;
+  device.launch = function (recorded) {
+    sound = recorded;
+    launch.call(this, recorded);
+  };
+  activate(x, 'relu');
+  const { entry } = sound!.wasm();
+  device.launch = launch;
+  // Arguments far outside of the memory.
+  const scalars = Array.from({ length: 16 }, () => 0xfffffff0);
+  device.launch({ ...sound!, kernel: 'wild', inputs: [], outputs: [], wasm: () => ({ entry, tasks: 4, scalars }) });
+  const error = await within(20_000, rejection(out.read()));
+  assert.instance(error, DeviceError);
+  assert.match(error.message, /^wild: the kernel failed on the cpu device: memory access out of bounds/);
+  assertRelu(await relu(device));
+});
+
+testOnDevice(
+  'a worker that dies at work rejects what waits with a DeviceLostError; a new device works',
+  async device => {
+    const model = await loadModel(device);
+    const started = workers.slice(-2);
+    const y = longWork(device);
+    const reads = [y.read(), model.forward({ pixelValues: pixels }), device.finish()].map(rejection);
+    await new Promise(resolve => setTimeout(resolve, 50));
+    await started[0]!.terminate();
+    for (const error of await within(20_000, Promise.all(reads))) {
+      assert.instance(error, DeviceLostError);
+      assert.match(error.message, /a worker thread exited with code 1; create a new device/);
+    }
+    assert.instance(await rejection(model.forward({ pixelValues: pixels })), DeviceLostError);
+    assert.instance(await rejection(device.finish()), DeviceLostError);
+    assert.throws(
+      () => device.empty([1]),
+      (error: Error) => error instanceof DeviceLostError,
+    );
+    y.dispose();
+    model.dispose();
+    await within(20_000, Promise.all(started.map(worker => worker.terminate())));
+
+    const next = await Device.create({ device: 'cpu', threads: 2 });
+    const again = await loadModel(next);
+    assert.is((await again.forward({ pixelValues: pixels })).logits.shape[0], 1);
+    await next.destroy();
+  },
+);
+
+testOnDevice('a worker that dies while nothing waits is told to whoever comes next', async device => {
+  await relu(device);
+  const x = device.empty([4]);
+  await workers.at(-1)!.terminate();
+  await new Promise(resolve => setTimeout(resolve, 20));
+  assert.instance(await rejection(x.read()), DeviceLostError);
+});
+
+testOnDevice('a worker that dies at work, with no one waiting, is no unhandled rejection', async device => {
+  void longWork(device);
+  const pending = device.finish().catch(() => 'rejected');
+  await new Promise(resolve => setTimeout(resolve, 20));
+  await workers.at(-1)!.terminate();
+  assert.is(await within(20_000, pending), 'rejected');
+});
+
+testOnDevice('destroy can be called twice, and with work pending', async device => {
+  const pending = rejection(longWork(device).read());
+  await new Promise(resolve => setTimeout(resolve, 20));
+  await within(20_000, device.destroy());
+  await device.destroy();
+  assert.instance(await pending, DeviceLostError);
+});
+
+test('a process with a device ends by itself, with and without destroy, also in the middle of work', async () => {
+  const index = fileURLToPath(new URL('../../index.js', import.meta.url));
+  const run = (ending: string) => {
+    const program = `
+      import { Device, DetrForObjectDetection } from ${JSON.stringify(index)};
+      const device = await Device.create({ device: 'cpu', threads: 2 });
+      const model = await DetrForObjectDetection.fromPretrained('scenes-detr', { device });
+      const pixelValues = { shape: [1, 3, 64, 64], data: new Float32Array(3 * 64 * 64) };
+      const forward = () => model.forward({ pixelValues });
+      ${ending}
+      console.log('done');`;
+    return promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], { timeout: 60_000 });
+  };
+  const endings = [
+    '',
+    'await forward();',
+    'await forward(); await device.destroy();',
+    'void forward();',
+    'void forward().catch(() => {}); await device.destroy();',
+    'await Promise.all([forward(), forward()]); model.dispose();',
+    'await device.finish(); await Device.create({ device: "cpu" });',
+  ];
+  for (const ending of endings) assert.is((await run(ending)).stdout, 'done\n', ending);
+  assert.is((await run('void forward(); console.log("done"); process.exit(0);')).stdout, 'done\n');
+});
+
+test.run();
