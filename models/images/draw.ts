@@ -339,87 +339,124 @@ interface InnermostPoint {
   readonly clearance: number;
 }
 
+/** Distances are counted in thirds of a pixel: 3 for a step along an axis, 4 for a diagonal one. */
+const straightStep = 3;
+const diagonalStep = 4;
+const farAway = 1 << 28;
+
 /** The segments of a map as they are drawn. */
 class Regions {
   readonly width: number;
   readonly height: number;
-  readonly ids: Int32Array;
-  /** Three times the distance to the nearest pixel of another region, approximately (chamfer steps of 3 and 4). */
-  readonly #distances: Int32Array;
-  readonly #areas = new Map<number, number>();
+  /** The id of each region. */
+  readonly ids: readonly number[];
+  /** Which region each pixel belongs to, with a border of -1 all round: [height + 2, width + 2]. */
+  readonly #regions: Int32Array;
+  readonly #stride: number;
 
   constructor(ids: Int32Array, width: number, height: number) {
-    this.ids = ids;
     this.width = width;
     this.height = height;
-    for (const id of ids) this.#areas.set(id, (this.#areas.get(id) ?? 0) + 1);
-    this.#distances = new Int32Array(ids.length).fill(1 << 28);
+    this.#stride = width + 2;
+    this.#regions = new Int32Array(this.#stride * (height + 2)).fill(-1);
+    const regionOf = new Map<number, number>();
+    let id: number | undefined;
+    let region = 0;
     for (let row = 0; row < height; row++) {
-      for (let column = 0; column < width; column++) this.#relax(row, column, -1);
+      for (let column = 0; column < width; column++) {
+        const next = ids[row * width + column]!;
+        if (next !== id) {
+          id = next;
+          region = regionOf.get(id) ?? regionOf.size;
+          regionOf.set(id, region);
+        }
+        this.#regions[this.at(row, column)] = region;
+      }
     }
-    for (let row = height - 1; row >= 0; row--) {
-      for (let column = width - 1; column >= 0; column--) this.#relax(row, column, 1);
-    }
+    this.ids = [...regionOf.keys()];
   }
 
-  #relax(row: number, column: number, step: -1 | 1): void {
-    const index = row * this.width + column;
-    const diagonal = Math.min(this.#via(index, row + step, column - 1), this.#via(index, row + step, column + 1)) + 4;
-    const straight = Math.min(this.#via(index, row + step, column), this.#via(index, row, column + step)) + 3;
-    this.#distances[index] = Math.min(this.#distances[index]!, diagonal, straight);
+  /** A pixel's place in the arrays of this class. */
+  at(row: number, column: number): number {
+    return (row + 1) * this.#stride + column + 1;
   }
 
-  #via(index: number, row: number, column: number): number {
-    if (row < 0 || row >= this.height || column < 0 || column >= this.width) return 0;
-    const neighbour = row * this.width + column;
-    return this.ids[neighbour] === this.ids[index] ? this.#distances[neighbour]! : 0;
+  regionAt(place: number): number {
+    return this.#regions[place]!;
+  }
+
+  /** For every pixel the thirds of a pixel to the nearest one of another region, or beyond the picture. */
+  distancesToOthers(): Int32Array {
+    return this.#distances(() => true);
   }
 
   /**
-   * Distance from a pixel's centre to the nearest pixel of a larger region, infinite when none is within `reach`. A border
-   * is thus near on one side only and gets one line, in the colour of the smaller region.
+   * For every pixel the thirds of a pixel to the nearest one of a larger region, or of one that is not `drawn`: a border is
+   * near on one side only, so that it gets one line, in the colour of the smaller region.
    */
-  distanceToLarger(row: number, column: number, reach: number): number {
-    const { ids, width, height } = this;
-    const id = ids[row * width + column]!;
-    if (this.#distances[row * width + column]! > 4 * reach) return Number.POSITIVE_INFINITY;
-    const area = this.#areas.get(id)!;
-    let nearest = Number.POSITIVE_INFINITY;
-    for (let y = Math.max(0, row - reach); y <= Math.min(height - 1, row + reach); y++) {
-      for (let x = Math.max(0, column - reach); x <= Math.min(width - 1, column + reach); x++) {
-        const other = ids[y * width + x]!;
-        if (other === id) continue;
-        const otherArea = this.#areas.get(other)!;
-        if (otherArea < area || (otherArea === area && other < id)) continue;
-        nearest = Math.min(nearest, (x - column) ** 2 + (y - row) ** 2);
-      }
+  distancesToBorders(drawn: readonly boolean[]): Int32Array {
+    const areas = new Float64Array(this.ids.length);
+    for (const region of this.#regions) if (region >= 0) areas[region]!++;
+    return this.#distances((own, other) => {
+      if (other < 0) return false;
+      if (!drawn[other]) return true;
+      return areas[other]! > areas[own]! || (areas[other] === areas[own] && other > own);
+    });
+  }
+
+  /** Two sweeps over the picture (Borgefors 1986); `counts` says which neighbouring regions are what is looked for. */
+  #distances(counts: (own: number, other: number) => boolean): Int32Array {
+    const regions = this.#regions;
+    const stride = this.#stride;
+    const distances = new Int32Array(regions.length).fill(farAway);
+    const via = (own: number, neighbour: number, step: number): number => {
+      const other = regions[neighbour]!;
+      if (other === own) return distances[neighbour]! + step;
+      return counts(own, other) ? step : farAway;
+    };
+    const relax = (place: number, direction: 1 | -1) => {
+      const own = regions[place]!;
+      const row = place + direction * stride;
+      let nearest = Math.min(distances[place]!, via(own, place + direction, straightStep), via(own, row, straightStep));
+      nearest = Math.min(nearest, via(own, row - 1, diagonalStep), via(own, row + 1, diagonalStep));
+      distances[place] = nearest;
+    };
+    for (let row = 0; row < this.height; row++) {
+      for (let column = 0; column < this.width; column++) relax(this.at(row, column), -1);
     }
-    return Math.sqrt(nearest);
+    for (let row = this.height - 1; row >= 0; row--) {
+      for (let column = this.width - 1; column >= 0; column--) relax(this.at(row, column), 1);
+    }
+    return distances;
   }
 
   /** For every id the pixel that is farthest from other regions. */
   innermostPoints(): Map<number, InnermostPoint> {
-    const points = new Map<number, InnermostPoint>();
-    for (const [index, id] of this.ids.entries()) {
-      const clearance = this.#distances[index]! / 3;
-      const best = points.get(id);
-      if (best === undefined || clearance > best.clearance) {
-        points.set(id, { x: index % this.width, y: Math.floor(index / this.width), clearance });
+    const distances = this.distancesToOthers();
+    const points: InnermostPoint[] = this.ids.map(() => ({ x: 0, y: 0, clearance: -1 }));
+    for (let y = 0; y < this.height; y++) {
+      for (let x = 0; x < this.width; x++) {
+        const place = this.at(y, x);
+        const region = this.#regions[place]!;
+        const clearance = distances[place]! / straightStep;
+        if (clearance > points[region]!.clearance) points[region] = { x, y, clearance };
       }
     }
-    return points;
+    return new Map(points.map((point, region) => [this.ids[region]!, point]));
   }
 }
 
 function tint(canvas: Canvas, regions: Regions, colors: ReadonlyMap<number, Color>, style: Style): void {
-  const reach = Math.ceil(style.thickness) + 1;
+  const colorOfRegion = regions.ids.map(id => colors.get(id));
+  const distances = regions.distancesToBorders(colorOfRegion.map(color => color !== undefined));
   for (let row = 0; row < regions.height; row++) {
     for (let column = 0; column < regions.width; column++) {
-      const color = colors.get(regions.ids[row * regions.width + column]!);
+      const place = regions.at(row, column);
+      const color = colorOfRegion[regions.regionAt(place)];
       if (color === undefined) continue;
       canvas.blend(column, row, color, tintOpacity);
-      const border = regions.distanceToLarger(row, column, reach) - 0.5;
-      const covered = Math.min(1, Math.max(0, style.thickness + 0.5 - border));
+      const fromBorder = distances[place]! / straightStep - 0.5;
+      const covered = Math.min(1, style.thickness + 0.5 - fromBorder);
       if (covered > 0) canvas.blend(column, row, color, covered);
     }
   }
