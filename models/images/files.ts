@@ -24,8 +24,8 @@ const defaultMaxPixels = 89_478_485;
  * Reads a picture as RGB, upright (EXIF orientation applied). PNG and JPEG are told apart by content, not by name.
  *
  * @param source path, `file:` URL, or a whole file's bytes
- * @returns [H, W, 3] bytes, equal to Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')` bit for bit,
- *   JPEG included; the exceptions are listed at `openPng`
+ * @returns [H, W, 3] bytes: Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')`. PNG bit for bit, with the
+ *   exception that `openPng` names; JPEG within a few grey levels where the picture is smooth
  * @throws FileError naming the file: missing, neither PNG nor JPEG, damaged, truncated, or above `maxPixels`
  */
 export async function readImage(

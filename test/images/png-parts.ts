@@ -19,16 +19,23 @@ export function pngChunk(type: string, content: Uint8Array): Uint8Array {
   return bytes;
 }
 
+interface PngFileOptions {
+  readonly interlaced?: boolean;
+  /** Chunks between header and pixels. */
+  readonly extra?: readonly Uint8Array[];
+}
+
 /** A file of 8-bit RGB whose header says this size, whatever its compressed pixels hold. */
-export function pngFile(width: number, height: number, pixels: Uint8Array): Uint8Array {
+export function pngFile(width: number, height: number, pixels: Uint8Array, options: PngFileOptions = {}): Uint8Array {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
-  header.set([8, 2, 0, 0, 0], 8);
+  header.set([8, 2, 0, 0, options.interlaced ? 1 : 0], 8);
   const signature = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
   return Buffer.concat([
     signature,
     pngChunk('IHDR', header),
+    ...(options.extra ?? []),
     pngChunk('IDAT', pixels),
     pngChunk('IEND', Buffer.alloc(0)),
   ]);

@@ -114,7 +114,7 @@ test('what package.json points at is there after a build', () => {
   ];
   for (const target of targets) assert.ok(existsSync(join(repositoryRoot, target)), target);
   assert.match(read(Object.values(manifest.bin)[0]!), /^#!\/usr\/bin\/env node\n/);
-  assert.equal(Object.keys(manifest.dependencies).sort(), ['webgpu']);
+  assert.equal(Object.keys(manifest.dependencies).sort(), ['jpeg-js', 'pngjs', 'webgpu']);
 });
 
 test('the package holds what runs, and neither tests nor benchmarks', () => {

@@ -22,10 +22,10 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   engine: ['webgpu'],
   kernels: [],
   weights: [],
-  models: [],
+  models: ['pngjs', 'jpeg-js'],
   cli: [],
   bench: ['benny', 'webgpu'],
-  test: ['uvu', 'webgpu', 'assemblyscript'],
+  test: ['uvu', 'webgpu', 'pngjs', 'jpeg-js', 'assemblyscript'],
   'index.ts': [],
 };
 

@@ -119,6 +119,14 @@ for colour, depths in ((0, (1, 2, 4, 8, 16)), (2, (8, 16)), (3, (1, 2, 4, 8)), (
             data = png(11, 9, depth, colour, interlaced, transparent=colour in (0, 2, 3) and depth in (2, 8))
             keep(name, data, high_byte if (colour, depth) == (0, 16) else lambda image: image.convert("RGB"))
 
+
+def smooth(h, w):
+    y, x = np.mgrid[0:h, 0:w] / 20
+    waves = np.stack([np.sin(x + y), np.cos(x - y / 2), np.sin(y - x / 3)], -1)
+    return Image.fromarray((128 + 110 * waves).round().astype(np.uint8))
+
+
+jpeg("smooth-420.jpg", smooth(61, 83), subsampling="4:2:0", quality=90)
 open(os.path.join(here, "files.bin"), "wb").write(b"".join(pixels))
 json.dump(files, open(os.path.join(here, "files.json"), "w"), indent=0)
 
