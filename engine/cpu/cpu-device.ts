@@ -144,6 +144,11 @@ export class CpuDevice extends Device {
     await Promise.all(this.#workers.map(worker => worker.terminate()));
   }
 
+  /** Bytes of the workers' scratch memory, which grows to what the largest launch needs; part of `memory.liveBytes`. */
+  get scratchBytes(): number {
+    return (this.#scratch?.bytesPerWorker ?? 0) * this.threads;
+  }
+
   protected override get reservedBytes(): number {
     return this.#memory.buffer.byteLength;
   }
