@@ -6,6 +6,8 @@ export * from './deformable/deformable.assembly';
 export * from './elementwise/elementwise.assembly';
 export * from './linear/linear.assembly';
 export * from './matmul/matmul.assembly';
+// Not called from outside; what is exported is not inlined, and V8 compiles these loops best on their own.
+export { tile4, tile6 } from './matrix-product.assembly';
 export * from './multi-scale-deformable-attention/multi-scale-deformable-attention.assembly';
 export * from './normalization/normalization.assembly';
 export * from './pooling/pooling.assembly';

@@ -14,17 +14,17 @@ export const COLUMNS: i32 = 8;
  * Steps of k per pass over the column panels: a left panel stays in the first-level cache, and sums of sums round less than
  * one long sum.
  */
-const DEPTH: i32 = 128;
+const DEPTH: i32 = 256;
 
 // @ts-ignore: decorator
 @inline
-function put(address: usize, offset: usize, value: v128, adds: bool): void {
-  const at = address + offset;
-  v128.store(at, adds ? f32x4.add(v128.load(at), value) : value);
+function addTo(c: usize, low: v128, high: v128): void {
+  v128.store(c, f32x4.add(v128.load(c), low));
+  v128.store(c, f32x4.add(v128.load(c, 16), high), 16);
 }
 
-/** c (+)= left panel of 6 rows · right panel. */
-function tile6(a: usize, b: usize, k: i32, c: usize, stride: usize, adds: bool): void {
+/** c += left panel of 6 rows · right panel. */
+export function tile6(a: usize, b: usize, k: i32, c: usize, stride: usize): void {
   let c00 = f32x4.splat(0);
   let c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0);
@@ -61,27 +61,21 @@ function tile6(a: usize, b: usize, k: i32, c: usize, stride: usize, adds: bool):
     a += 24;
     b += 32;
   }
-  put(c, 0, c00, adds);
-  put(c, 16, c01, adds);
+  addTo(c, c00, c01);
   c += stride;
-  put(c, 0, c10, adds);
-  put(c, 16, c11, adds);
+  addTo(c, c10, c11);
   c += stride;
-  put(c, 0, c20, adds);
-  put(c, 16, c21, adds);
+  addTo(c, c20, c21);
   c += stride;
-  put(c, 0, c30, adds);
-  put(c, 16, c31, adds);
+  addTo(c, c30, c31);
   c += stride;
-  put(c, 0, c40, adds);
-  put(c, 16, c41, adds);
+  addTo(c, c40, c41);
   c += stride;
-  put(c, 0, c50, adds);
-  put(c, 16, c51, adds);
+  addTo(c, c50, c51);
 }
 
-/** The same for a left panel of 4 rows. */
-function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize, adds: bool): void {
+/** c += left panel of 4 rows · right panel. */
+export function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize): void {
   let c00 = f32x4.splat(0);
   let c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0);
@@ -108,21 +102,17 @@ function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize, adds: bool):
     a += 16;
     b += 32;
   }
-  put(c, 0, c00, adds);
-  put(c, 16, c01, adds);
+  addTo(c, c00, c01);
   c += stride;
-  put(c, 0, c10, adds);
-  put(c, 16, c11, adds);
+  addTo(c, c10, c11);
   c += stride;
-  put(c, 0, c20, adds);
-  put(c, 16, c21, adds);
+  addTo(c, c20, c21);
   c += stride;
-  put(c, 0, c30, adds);
-  put(c, 16, c31, adds);
+  addTo(c, c30, c31);
 }
 
 /**
- * c = left panel · column panels: `rows` (6 or 4) rows of sums, `stride` bytes apart. `b` holds the column panels
+ * c += left panel · column panels: `rows` (6 or 4) rows of sums, `stride` bytes apart. `b` holds the column panels
  * `panelStride` bytes apart.
  */
 export function multiplyPanel(
@@ -135,19 +125,17 @@ export function multiplyPanel(
   c: usize,
   stride: usize,
 ): void {
-  let start = 0;
-  do {
+  for (let start = 0; start < k; start += DEPTH) {
     const steps = min(DEPTH, k - start);
     const left = a + (<usize>(start * rows) << 2);
     let right = b + (<usize>start << 5);
     for (let panel = 0; panel < panels; panel++) {
       const sums = c + (<usize>panel << 5);
-      if (rows == 6) tile6(left, right, steps, sums, stride, start > 0);
-      else tile4(left, right, steps, sums, stride, start > 0);
+      if (rows == 6) tile6(left, right, steps, sums, stride);
+      else tile4(left, right, steps, sums, stride);
       right += panelStride;
     }
-    start += DEPTH;
-  } while (start < k);
+  }
 }
 
 /** Left panels that `rows` rows fill: panels of 6, then as few of 4 as leave no more than one row empty. */
@@ -285,6 +273,15 @@ export function packColumns(x: usize, stride: usize, columns: i32, k: i32, out: 
   }
 }
 
+// @ts-ignore: decorator
+@inline
+function finish(sums: usize, bias: v128, columnBias: usize, residual: usize, offset: usize): v128 {
+  let value = f32x4.add(v128.load(sums + offset), bias);
+  if (columnBias != 0) value = f32x4.add(value, v128.load(columnBias + offset));
+  if (residual != 0) value = f32x4.add(value, v128.load(residual + offset));
+  return value;
+}
+
 /** out = activation(sums + rowBias + columnBias + residual) for one row; addresses of 0 stand for nothing. */
 export function finishRow(
   sums: usize,
@@ -296,24 +293,23 @@ export function finishRow(
   activation: i32,
 ): void {
   const bias = f32x4.splat(rowBias);
-  let left = columns;
-  for (; left >= 4; left -= 4) {
-    let value = f32x4.add(v128.load(sums), bias);
-    if (columnBias != 0) {
-      value = f32x4.add(value, v128.load(columnBias));
-      columnBias += 16;
+  const end = <usize>(columns & ~3) << 2;
+  let offset: usize = 0;
+  if (activation <= 1) {
+    // None or relu, the common ones: a maximum with -infinity or 0, which a NaN passes.
+    const floor = f32x4.splat(activation == 1 ? 0 : -Infinity);
+    for (; offset < end; offset += 16) {
+      v128.store(out + offset, f32x4.pmax(finish(sums, bias, columnBias, residual, offset), floor));
     }
-    if (residual != 0) {
-      value = f32x4.add(value, v128.load(residual));
-      residual += 16;
+  } else {
+    for (; offset < end; offset += 16) {
+      v128.store(out + offset, activateVector(activation, finish(sums, bias, columnBias, residual, offset)));
     }
-    v128.store(out, activateVector(activation, value));
-    sums += 16;
-    out += 16;
   }
+  const left = columns & 3;
   if (left == 0) return;
-  let value = f32x4.add(v128.load(sums), bias);
-  if (columnBias != 0) value = f32x4.add(value, loadPartial(columnBias, left));
-  if (residual != 0) value = f32x4.add(value, loadPartial(residual, left));
-  storePartial(out, activateVector(activation, value), left);
+  let value = f32x4.add(v128.load(sums + offset), bias);
+  if (columnBias != 0) value = f32x4.add(value, loadPartial(columnBias + offset, left));
+  if (residual != 0) value = f32x4.add(value, loadPartial(residual + offset, left));
+  storePartial(out + offset, activateVector(activation, value), left);
 }

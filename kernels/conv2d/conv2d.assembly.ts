@@ -13,7 +13,7 @@ const EVERY_SECOND: i32 = 2;
 /** Bytes of a table entry: the kind and where the eight pixels lie in the plane, in bytes; -1 for padding. */
 const ENTRY: usize = 36;
 
-/** Where the pixels from `first` on lie in an input plane, for every tap and group of eight. */
+/** Where the pixels from `first` on lie in an input plane: entries [groups of eight, taps]. */
 function describePixels(table: usize, args: usize, first: i32, count: i32): void {
   const height = integerAt(args, 6);
   const width = integerAt(args, 7);
@@ -24,31 +24,41 @@ function describePixels(table: usize, args: usize, first: i32, count: i32): void
   const dilation = integerAt(args, 14);
   const paddingTop = integerAt(args, 15);
   const paddingLeft = integerAt(args, 16);
-  for (let i = 0; i < kernelHeight; i++) {
-    for (let j = 0; j < kernelWidth; j++) {
-      for (let group = 0; group < count; group += COLUMNS) {
-        for (let lane = 0; lane < COLUMNS; lane++) {
-          const pixel = first + group + lane;
-          const row = (pixel / outWidth) * stride + i * dilation - paddingTop;
-          const column = (pixel % outWidth) * stride + j * dilation - paddingLeft;
-          const outside = group + lane >= count || row < 0 || row >= height || column < 0 || column >= width;
-          store<i32>(table + (<usize>lane << 2), outside ? -1 : (row * width + column) << 2, 4);
+  const kind = stride == 1 ? CONTIGUOUS : stride == 2 ? EVERY_SECOND : SCATTERED;
+  for (let group = 0; group < count; group += COLUMNS) {
+    const pixels = min(COLUMNS, count - group);
+    const outRow = (first + group) / outWidth;
+    const outColumn = (first + group) % outWidth;
+    const inOneRow = pixels == COLUMNS && outColumn + COLUMNS <= outWidth;
+    for (let i = 0; i < kernelHeight; i++) {
+      const row = outRow * stride + i * dilation - paddingTop;
+      const rowInside = row >= 0 && row < height;
+      for (let j = 0; j < kernelWidth; j++) {
+        const column = outColumn * stride + j * dilation - paddingLeft;
+        const inside = inOneRow && rowInside && column >= 0 && column + (COLUMNS - 1) * stride < width;
+        store<i32>(table, inside ? kind : SCATTERED);
+        store<i32>(table, (row * width + column) << 2, 4);
+        if (!inside || kind == SCATTERED) {
+          describeScattered(table + 4, args, first + group, pixels, i * dilation, j * dilation);
         }
-        store<i32>(table, kindOf(table + 4, width));
         table += ENTRY;
       }
     }
   }
 }
 
-function kindOf(offsets: usize, width: i32): i32 {
-  const start = load<i32>(offsets);
-  const step = load<i32>(offsets, 4) - start;
-  if (start < 0 || (step != 4 && step != 8)) return SCATTERED;
-  for (let lane = 2; lane < COLUMNS; lane++) {
-    if (load<i32>(offsets + (<usize>lane << 2)) != start + lane * step) return SCATTERED;
+/** Notes the places of eight pixels one by one, for a tap that lies `down` rows and `right` columns into the window. */
+function describeScattered(offsets: usize, args: usize, first: i32, pixels: i32, down: i32, right: i32): void {
+  const height = integerAt(args, 6);
+  const width = integerAt(args, 7);
+  const outWidth = integerAt(args, 10);
+  const stride = integerAt(args, 13);
+  for (let lane = 0; lane < COLUMNS; lane++) {
+    const row = ((first + lane) / outWidth) * stride + down - integerAt(args, 15);
+    const column = ((first + lane) % outWidth) * stride + right - integerAt(args, 16);
+    const outside = lane >= pixels || row < 0 || row >= height || column < 0 || column >= width;
+    store<i32>(offsets + (<usize>lane << 2), outside ? -1 : (row * width + column) << 2);
   }
-  return step == 4 ? CONTIGUOUS : EVERY_SECOND;
 }
 
 // @ts-ignore: decorator
@@ -58,38 +68,116 @@ function pixelAt(plane: usize, offsets: usize, lane: usize): f32 {
   return offset < 0 ? <f32>0 : load<f32>(plane + <usize>offset);
 }
 
-/** Packs one tap of one channel: a row of all column panels. */
-function packTap(plane: usize, table: usize, groups: i32, out: usize, panelStride: usize): void {
-  for (let group = 0; group < groups; group++) {
-    const kind = load<i32>(table);
-    const from = plane + <usize>load<i32>(table, 4);
-    if (kind == CONTIGUOUS) {
-      v128.store(out, v128.load(from));
-      v128.store(out, v128.load(from, 16), 16);
-    } else if (kind == EVERY_SECOND) {
-      v128.store(out, i32x4.shuffle(v128.load(from), v128.load(from, 16), 0, 2, 4, 6));
-      // The last load ends with the last pixel, not beyond the plane.
-      v128.store(out, i32x4.shuffle(v128.load(from, 32), v128.load(from, 44), 0, 2, 5, 7), 16);
-    } else {
-      const offsets = table + 4;
-      for (let lane: usize = 0; lane < 8; lane++) store<f32>(out + (lane << 2), pixelAt(plane, offsets, lane));
+/** Packs the eight pixels of a table entry. */
+// @ts-ignore: decorator
+@inline
+function packEntry(plane: usize, entry: usize, to: usize): void {
+  const kind = load<i32>(entry);
+  const from = plane + <usize>load<i32>(entry, 4);
+  if (kind == CONTIGUOUS) {
+    v128.store(to, v128.load(from));
+    v128.store(to, v128.load(from, 16), 16);
+  } else if (kind == EVERY_SECOND) {
+    v128.store(to, i32x4.shuffle(v128.load(from), v128.load(from, 16), 0, 2, 4, 6));
+    // The last load ends with the last pixel, not beyond the plane.
+    v128.store(to, i32x4.shuffle(v128.load(from, 32), v128.load(from, 44), 0, 2, 5, 7), 16);
+  } else {
+    for (let lane: usize = 0; lane < 8; lane++) store<f32>(to + (lane << 2), pixelAt(plane, entry + 4, lane));
+  }
+}
+
+/** Packs `groups` times eight consecutive pixels of every channel; four channels at once fill whole cache lines. */
+function packContiguous(x: usize, planeBytes: usize, channels: i32, groups: i32, out: usize, panelStride: usize): void {
+  const length = <usize>groups << 5;
+  let channel = 0;
+  for (; channel + 4 <= channels; channel += 4) {
+    let to = out;
+    const end = x + length;
+    for (let from = x; from < end; from += 32) {
+      v128.store(to, v128.load(from));
+      v128.store(to, v128.load(from, 16), 16);
+      v128.store(to, v128.load(from + planeBytes), 32);
+      v128.store(to, v128.load(from + planeBytes, 16), 48);
+      v128.store(to, v128.load(from + 2 * planeBytes), 64);
+      v128.store(to, v128.load(from + 2 * planeBytes, 16), 80);
+      v128.store(to, v128.load(from + 3 * planeBytes), 96);
+      v128.store(to, v128.load(from + 3 * planeBytes, 16), 112);
+      to += panelStride;
     }
-    table += ENTRY;
-    out += panelStride;
+    x += 4 * planeBytes;
+    out += 128;
+  }
+  for (; channel < channels; channel++) {
+    let to = out;
+    const end = x + length;
+    for (let from = x; from < end; from += 32) {
+      v128.store(to, v128.load(from));
+      v128.store(to, v128.load(from, 16), 16);
+      to += panelStride;
+    }
+    x += planeBytes;
+    out += 32;
+  }
+}
+
+/** How many groups from the first on lie one after the other. */
+function countContiguous(table: usize, groups: i32): i32 {
+  const start = load<i32>(table, 4);
+  let count = 0;
+  while (count < groups) {
+    const entry = table + <usize>count * ENTRY;
+    if (load<i32>(entry) != CONTIGUOUS || load<i32>(entry, 4) != start + (count << 5)) break;
+    count++;
+  }
+  return count;
+}
+
+/** Packs the windows of the table's pixels as column panels of channels * taps rows. */
+function packPixels(
+  planes: usize,
+  planeBytes: usize,
+  channels: i32,
+  taps: i32,
+  table: usize,
+  groups: i32,
+  out: usize,
+  panelStride: usize,
+): void {
+  if (taps == 1) {
+    const contiguous = countContiguous(table, groups);
+    packContiguous(planes + <usize>load<i32>(table, 4), planeBytes, channels, contiguous, out, panelStride);
+    table += <usize>contiguous * ENTRY;
+    out += <usize>contiguous * panelStride;
+    groups -= contiguous;
+  }
+  if (groups == 0) return;
+  for (let channel = 0; channel < channels; channel++) {
+    let entry = table;
+    for (let group = 0; group < groups; group++) {
+      let to = out + <usize>group * panelStride;
+      for (let tap = 0; tap < taps; tap++) {
+        packEntry(planes, entry, to);
+        entry += ENTRY;
+        to += 32;
+      }
+    }
+    planes += planeBytes;
+    out += <usize>taps << 5;
   }
 }
 
 // args: x, weight as left panels per group, bias or 0, residual or 0, out, C, H, W, O, P, Q, kernelHeight, kernelWidth, stride,
-// dilation, paddingTop, paddingLeft, groups, activation, pixels per task, row panels per task.
-// Scratch: the pixel table, the task's pixels as column panels, the sums of 6 output channels.
+// dilation, paddingTop, paddingLeft, groups, activation, pixels per task, row panels per task, input channels packed at once.
+// Scratch: the pixel table, a block of the task's pixels as column panels, sums: of one row panel where all channels are
+// packed at once, else of all.
 export function conv2dPanels(args: usize, task: i32, scratch: usize): void {
   const inputPixels = integerAt(args, 6) * integerAt(args, 7);
   const pixels = integerAt(args, 9) * integerAt(args, 10);
   const taps = integerAt(args, 11) * integerAt(args, 12);
   const groups = integerAt(args, 17);
-  const activation = integerAt(args, 18);
   const pixelsPerTask = integerAt(args, 19);
   const panelsPerTask = integerAt(args, 20);
+  const channelsAtOnce = integerAt(args, 21);
   const channels = integerAt(args, 5) / groups;
   const outChannels = integerAt(args, 8) / groups;
   const panels = panelsOf(outChannels);
@@ -97,6 +185,7 @@ export function conv2dPanels(args: usize, task: i32, scratch: usize): void {
   const pixelTasks = (pixels + pixelsPerTask - 1) / pixelsPerTask;
 
   const firstPanel = (task % panelTasks) * panelsPerTask;
+  const lastPanel = min(firstPanel + panelsPerTask, panels);
   const firstPixel = ((task / panelTasks) % pixelTasks) * pixelsPerTask;
   const group = (task / (panelTasks * pixelTasks)) % groups;
   // Groups of consecutive images lie one after the other, in the input and in the output.
@@ -106,37 +195,54 @@ export function conv2dPanels(args: usize, task: i32, scratch: usize): void {
 
   const depth = channels * taps;
   // A step beside a power of two keeps the panels out of each other's cache sets.
-  const panelStride = (<usize>depth << 5) + 64;
+  const panelStride = (<usize>(channelsAtOnce * taps) << 5) + 64;
   const packed = scratch + ((<usize>(taps * columnPanels) * ENTRY + 63) & ~63);
-  const sums = packed + <usize>columnPanels * panelStride;
-  describePixels(scratch, args, firstPixel, count);
-  let plane = addressAt(args, 0) + (<usize>(imageGroup * channels * inputPixels) << 2);
-  let to = packed;
-  for (let channel = 0; channel < channels; channel++) {
-    let table = scratch;
-    for (let tap = 0; tap < taps; tap++) {
-      packTap(plane, table, columnPanels, to, panelStride);
-      table += <usize>columnPanels * ENTRY;
-      to += 32;
-    }
-    plane += <usize>inputPixels << 2;
-  }
-
+  const allSums = packed + <usize>columnPanels * panelStride;
+  const sumStride = <usize>columnPanels << 5;
+  const planeBytes = <usize>inputPixels << 2;
+  const planes = addressAt(args, 0) + <usize>(imageGroup * channels) * planeBytes;
   const weight = addressAt(args, 1) + (<usize>(group * firstRowOf(panels, outChannels) * depth) << 2);
+  describePixels(scratch, args, firstPixel, count);
+
+  for (let channel = 0; channel < channels; channel += channelsAtOnce) {
+    const block = min(channelsAtOnce, channels - channel);
+    packPixels(planes + <usize>channel * planeBytes, planeBytes, block, taps, scratch, columnPanels, packed, panelStride);
+    let sums = allSums;
+    for (let panel = firstPanel; panel < lastPanel; panel++) {
+      const rows = rowsOf(panel, outChannels);
+      const left = weight + (<usize>(firstRowOf(panel, outChannels) * depth + channel * taps * rows) << 2);
+      if (channel == 0) memory.fill(sums, 0, <usize>rows * sumStride);
+      multiplyPanel(rows, left, packed, panelStride, columnPanels, block * taps, sums, sumStride);
+      if (channel + block == channels) finishPanel(args, imageGroup, panel, sums, sumStride, firstPixel, count);
+      if (channelsAtOnce < channels) sums += <usize>rows * sumStride;
+    }
+  }
+}
+
+/** Writes the pixels of a row panel's output channels. */
+function finishPanel(
+  args: usize,
+  imageGroup: i32,
+  panel: i32,
+  sums: usize,
+  sumStride: usize,
+  firstPixel: i32,
+  count: i32,
+): void {
+  const groups = integerAt(args, 17);
+  const pixels = integerAt(args, 9) * integerAt(args, 10);
+  const outChannels = integerAt(args, 8) / groups;
   const bias = addressAt(args, 2);
   const residual = addressAt(args, 3);
-  const sumStride = <usize>columnPanels << 5;
-  for (let panel = firstPanel; panel < min(firstPanel + panelsPerTask, panels); panel++) {
-    const first = firstRowOf(panel, outChannels);
-    const rows = rowsOf(panel, outChannels);
-    const left = weight + (<usize>(first * depth) << 2);
-    multiplyPanel(rows, left, packed, panelStride, columnPanels, depth, sums, sumStride);
-    for (let row = 0; row < min(rows, outChannels - first); row++) {
-      const offset = <usize>((imageGroup * outChannels + first + row) * pixels + firstPixel) << 2;
-      const rowBias = bias == 0 ? <f32>0 : load<f32>(bias + (<usize>(group * outChannels + first + row) << 2));
-      const rowResidual = residual == 0 ? residual : residual + offset;
-      finishRow(sums + <usize>row * sumStride, rowBias, 0, rowResidual, addressAt(args, 4) + offset, count, activation);
-    }
+  const first = firstRowOf(panel, outChannels);
+  const rows = min(rowsOf(panel, outChannels), outChannels - first);
+  for (let row = 0; row < rows; row++) {
+    const offset = <usize>((imageGroup * outChannels + first + row) * pixels + firstPixel) << 2;
+    const channel = (imageGroup % groups) * outChannels + first + row;
+    const rowBias = bias == 0 ? <f32>0 : load<f32>(bias + (<usize>channel << 2));
+    const rowResidual = residual == 0 ? residual : residual + offset;
+    finishRow(sums, rowBias, 0, rowResidual, addressAt(args, 4) + offset, count, integerAt(args, 18));
+    sums += sumStride;
   }
 }
 

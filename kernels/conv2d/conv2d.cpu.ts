@@ -104,8 +104,9 @@ function transformWeight({ channelsPerGroup, outChannels }: Conv2dSizes, data: F
 }
 
 /** Values that a task packs at most, so that they stay in the second-level cache. */
-const PACKED_VALUES = 262_144;
-const MOST_PIXELS = 192;
+const PACKED_VALUES = 65_536;
+const LEAST = 128;
+const MOST_PIXELS = 512;
 const MOST_TILES = 48;
 
 export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | undefined): WasmProgram {
@@ -139,19 +140,23 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | u
     };
   }
 
-  const depth = channelsPerGroup * kernelHeight * kernelWidth;
+  const taps = kernelHeight * kernelWidth;
+  const depth = channelsPerGroup * taps;
   const pixels = outHeight * outWidth;
-  const fitting = Math.min(MOST_PIXELS, Math.floor(PACKED_VALUES / depth / PANEL_COLUMNS) * PANEL_COLUMNS);
-  const pixelsPerTask = evenParts(pixels, PANEL_COLUMNS, fitting);
+  const most = Math.min(MOST_PIXELS, Math.max(Math.floor(PACKED_VALUES / depth), LEAST));
+  const pixelsPerTask = evenParts(pixels, PANEL_COLUMNS, most);
+  const columnPanels = pixelsPerTask / PANEL_COLUMNS;
   const pixelTasks = Math.ceil(pixels / pixelsPerTask);
   const panels = leftPanels(outChannels / groups).length;
   const panelsPerTask = taskLength(panels, 1, batch * groups * pixelTasks, pixelsPerTask * depth * 6);
-  const columnPanels = pixelsPerTask / PANEL_COLUMNS;
-  const tableBytes = kernelHeight * kernelWidth * columnPanels * 36 + 64;
+  const fitting = Math.max(Math.floor(PACKED_VALUES / pixelsPerTask / taps), 1);
+  const channelsAtOnce = evenParts(channelsPerGroup, 1, fitting);
+  const sumRows = channelsAtOnce < channelsPerGroup ? panelsPerTask * 6 : 6;
+  const tableBytes = taps * columnPanels * 36 + 64;
   return {
     entry: 'conv2dPanels',
     tasks: batch * groups * pixelTasks * Math.ceil(panels / panelsPerTask),
-    scalars: [...planes, ...window, code, pixelsPerTask, panelsPerTask],
-    scratchBytes: tableBytes + columnPanels * (depth * 32 + 64) + 6 * columnPanels * 32,
+    scalars: [...planes, ...window, code, pixelsPerTask, panelsPerTask, channelsAtOnce],
+    scratchBytes: tableBytes + columnPanels * (channelsAtOnce * taps * 32 + 64) + sumRows * columnPanels * 32,
   };
 }

@@ -325,6 +325,7 @@ export function conv2dWinograd(args: usize, task: i32, scratch: usize): void {
     let left = addressAt(args, 1) + <usize>(first * POINTS) * depthBytes;
     for (let point: usize = 0; point < <usize>POINTS; point++) {
       const right = transformed + point * step;
+      memory.fill(products + point * productStep, 0, productStep);
       multiplyPanel(rows, left, right, depthBytes << 3, groups, channels, products + point * productStep, sumStride);
       left += <usize>rows * depthBytes;
     }
