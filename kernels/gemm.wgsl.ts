@@ -2,6 +2,7 @@
 // row, or of the product's row, along N.
 
 import type { AdapterTraits, WgslProgram } from '../engine/index.ts';
+import { commaSeparated, lines, workgroupGrid } from './wgsl.ts';
 
 /** How the product is cut into tiles, each the work of one workgroup. */
 export type GemmForm =
@@ -109,25 +110,12 @@ fn tileAt(index: u32) -> Tile {
   return Tile(index / sizes.tilesPerBatch, row, inBatch / sizes.rowTiles * ${tileColumns}u);
 }
 ${form.kind === 'tiled' ? tiledMain(form, operation) : untiledMain(form, taps)}`;
-  return { code, workgroups: workgroupsFor(tiles), scalars: Object.values(members) };
+  return { code, workgroups: workgroupGrid(tiles), scalars: Object.values(members) };
 }
 
 function tileOf(form: GemmForm): { tileRows: number; tileColumns: number } {
   return form.kind === 'tiled' ? form : { tileRows: form.threadRows, tileColumns: UNTILED_THREADS * 4 };
 }
-
-const MAXIMUM_WORKGROUPS = 65_535;
-
-function workgroupsFor(tiles: number): readonly [number, number, number] {
-  const rows = Math.max(1, Math.ceil(tiles / MAXIMUM_WORKGROUPS));
-  return [Math.ceil(tiles / rows), rows, 1];
-}
-
-const lines = (count: number, line: (index: number) => string) =>
-  Array.from({ length: count }, (_, i) => line(i)).join('\n');
-
-const commaSeparated = (count: number, item: (index: number) => string) =>
-  Array.from({ length: count }, (_, i) => item(i)).join(', ');
 
 const COMPONENTS = ['x', 'y', 'z', 'w'] as const;
 

@@ -12,6 +12,16 @@ export function workgroupGrid(count: number): readonly [number, number, number] 
   return [Math.ceil(count / rows), rows, 1];
 }
 
+/** A line of shader text for each number from 0. */
+export function lines(count: number, line: (index: number) => string): string {
+  return Array.from({ length: count }, (_, index) => line(index)).join('\n');
+}
+
+/** Arguments, one for each number from 0. */
+export function commaSeparated(count: number, item: (index: number) => string): string {
+  return Array.from({ length: count }, (_, index) => item(index)).join(', ');
+}
+
 /** Workgroups for `invocations` independent invocations. */
 export function flatWorkgroups(invocations: number): readonly [number, number, number] {
   return workgroupGrid(Math.ceil(invocations / FLAT_WORKGROUP));

@@ -128,8 +128,9 @@ function launch(
     inputs: [query, queryPosition, key, keyPosition, value, keyMask],
     outputs,
     cost: attentionCost({ ...sizes, positions, weights }),
-    wgsl: () =>
+    wgsl: traits =>
       planAttention(
+        traits,
         { width, valueWidth, positions, mask: keyMask !== undefined, weights },
         { batch, heads, queries, keys, scale: factor },
       ),
@@ -276,6 +277,7 @@ function defineAttention(
     : (operands: Operands, options: AttentionOptions) => [launchAttention(name, operands, options)];
   return defineKernel<AttentionProblem>({
     name,
+    hasForms: true,
     cases,
     edges: EDGES,
     random: randomAttention,

@@ -1,6 +1,9 @@
-import type { WgslProgram } from '../../engine/index.ts';
+// Per head: queries [Tq, d], keys [Tk, d], values [Tk, dv]. A quad is four neighbouring channels, keys or queries. Every form
+// walks the keys once and keeps each query's highest score, sum of exponentials and output so far (online softmax).
+
+import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { commaSeparated, flatMain, flatWorkgroups, lines, workgroupGrid } from '../wgsl.ts';
 
 /** What the shader text depends on. */
 export interface AttentionForm {
@@ -22,92 +25,428 @@ export interface AttentionSizes {
 }
 
 /**
- * Barrier-free: an invocation walks all keys for one query of one head and keeps the running maximum, sum and output.
- * Bindings: query 0, query position 1, key 2, key position 3, value 4, mask 5, output 6, weights 7, then the sizes.
+ * `tiled`, for GPUs: a workgroup takes 32 queries and brings the keys and values through workgroup memory. `broadcast`, for
+ * software adapters: each lane of a subgroup loads another key or channel and broadcasts it (see gemm.wgsl.ts). `single`,
+ * for adapters without the means: an invocation takes one query.
  */
-export function planAttention(form: AttentionForm, sizes: AttentionSizes): WgslProgram {
-  const { batch, heads, queries, keys, scale } = sizes;
-  return {
-    code: attentionCode(form),
-    workgroups: flatWorkgroups(batch * heads * queries),
-    scalars: [batch, heads, queries, keys, { f32: scale }],
-  };
+export type AttentionKind = 'tiled' | 'broadcast' | 'single';
+
+export function attentionKind(form: AttentionForm, traits: AdapterTraits): AttentionKind {
+  if (!traits.software) return tiledBytes(form) <= traits.maxWorkgroupStorageBytes ? 'tiled' : 'single';
+  const lanesFit = traits.subgroupSize > 0 && KEYS_PER_TILE % traits.subgroupSize === 0;
+  return lanesFit && form.valueWidth <= 64 ? 'broadcast' : 'single';
 }
 
-function attentionCode({ width, valueWidth, positions, mask, weights }: AttentionForm): string {
-  const lanes = width % 4 === 0 && valueWidth % 4 === 0 ? 4 : 1;
-  const vector = lanes === 4 ? 'vec4f' : 'f32';
-  const product = (a: string, b: string) => (lanes === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`);
-  const read = (binding: number, name: string, element = vector) =>
-    `@group(0) @binding(${binding}) var<storage, read> ${name}: array<${element}>;`;
-  const write = (binding: number, name: string, element = vector) =>
-    `@group(0) @binding(${binding}) var<storage, read_write> ${name}: array<${element}>;`;
+/** Bindings: query 0, query position 1, key 2, key position 3, value 4, mask 5, output 6, weights 7, then the sizes. */
+export function planAttention(traits: AdapterTraits, form: AttentionForm, sizes: AttentionSizes): WgslProgram {
+  const { batch, heads, queries, keys, scale } = sizes;
+  const scalars = [batch, heads, queries, keys, { f32: scale }];
+  switch (attentionKind(form, traits)) {
+    case 'tiled': {
+      const tiles = batch * heads * Math.ceil(queries / QUERIES_PER_TILE);
+      return { code: declarations(form, 'tiled') + tiledMain(form), workgroups: workgroupGrid(tiles), scalars };
+    }
+    case 'broadcast': {
+      const lanes = traits.subgroupSize;
+      const tiles = batch * heads * Math.ceil(queries / (4 * lanes));
+      const code = `enable subgroups;\n${declarations(form, 'broadcast')}${broadcastMain(form, lanes)}`;
+      return { code, workgroups: workgroupGrid(tiles), scalars };
+    }
+    case 'single': {
+      const code = declarations(form, 'single') + singleMain(form);
+      return { code, workgroups: flatWorkgroups(batch * heads * queries), scalars };
+    }
+  }
+}
+
+const quadsOf = (size: number) => Math.ceil(size / 4);
+
+/** Bindings, sizes, and functions that read quads of channels: zero beyond the last channel. */
+function declarations({ width, valueWidth, positions, mask, weights }: AttentionForm, kind: AttentionKind): string {
+  const typeOf = (channels: number) => (channels % 4 === 0 ? 'vec4f' : 'f32');
+  const input = (binding: number, name: string, type: string) =>
+    `@group(0) @binding(${binding}) var<storage, read> ${name}: array<${type}>;`;
+  const output = (binding: number, name: string, type: string) =>
+    `@group(0) @binding(${binding}) var<storage, read_write> ${name}: array<${type}>;`;
+  const reader = (name: string, channels: number) => {
+    const quads = quadsOf(channels);
+    if (channels % 4 === 0)
+      return `fn ${name}Quad(row: u32, quad: u32) -> vec4f { return ${name}[row * ${quads}u + quad]; }`;
+    const element = (i: number) =>
+      `select(0.0, ${name}[min(first + ${i}u, row * ${channels}u + ${channels - 1}u)], 4u * quad + ${i}u < ${channels}u)`;
+    return /* wgsl */ `fn ${name}Quad(row: u32, quad: u32) -> vec4f {
+  let first = row * ${channels}u + 4u * quad;
+  return vec4f(${commaSeparated(4, element)});
+}`;
+  };
   return /* wgsl */ `${mathWgsl('expOf')}
 struct Sizes { batch: u32, heads: u32, queries: u32, keys: u32, scale: f32 }
-${read(0, 'query')}
-${positions ? read(1, 'queryPosition') : ''}
-${read(2, 'key')}
-${positions ? read(3, 'keyPosition') : ''}
-${read(4, 'value')}
-${mask ? read(5, 'keyMask', 'f32') : ''}
-${write(6, 'output')}
-${weights ? write(7, 'weights', 'f32') : ''}
+${input(0, 'query', typeOf(width))}
+${positions ? input(1, 'queryPosition', typeOf(width)) : ''}
+${input(2, 'key', typeOf(width))}
+${positions ? input(3, 'keyPosition', typeOf(width)) : ''}
+${input(4, 'value', kind === 'broadcast' ? 'f32' : typeOf(valueWidth))}
+${mask ? input(5, 'keyMask', 'f32') : ''}
+${output(6, 'output', typeOf(valueWidth))}
+${weights ? output(7, 'weights', 'f32') : ''}
 @group(0) @binding(${weights ? 8 : 7}) var<uniform> sizes: Sizes;
 
-const WIDTH = ${width / lanes}u;
-const VALUE_WIDTH = ${valueWidth / lanes}u;
+/** What padding gets added: so a query whose keys are all padding weighs them alike. */
 const LOWEST = -0x1.fffffep+127f;
 
-var<private> q: array<${vector}, WIDTH>;
-${positions ? `var<private> qp: array<${vector}, WIDTH>;` : ''}
-var<private> sum: array<${vector}, VALUE_WIDTH>;
-
-fn score(batch: u32, head: u32, keyIndex: u32) -> f32 {
-  let row = ((batch * sizes.keys + keyIndex) * sizes.heads + head) * WIDTH;
-  var total = 0.0;
-  for (var c = 0u; c < WIDTH; c++) {
-    total += ${product('q[c]', 'key[row + c]')};
-    ${positions ? `total += ${product('qp[c]', 'keyPosition[row + c]')};` : ''}
+${reader('query', width)}
+${positions ? reader('queryPosition', width) : ''}
+${reader('key', width)}
+${positions ? reader('keyPosition', width) : ''}
+${kind === 'broadcast' ? '' : reader('value', valueWidth)}
+/** What is added to the scores of a key. */
+fn biasOf(batch: u32, keyIndex: u32) -> f32 {
+  ${mask ? 'return select(0.0, LOWEST, keyMask[batch * sizes.keys + keyIndex] == 0.0);' : 'return 0.0;'}
+}
+fn exponential(x: vec4f) -> vec4f { return vec4f(expOf(x.x), expOf(x.y), expOf(x.z), expOf(x.w)); }
+/** NaN is passed over here; it reaches the result through the exponentials. */
+fn higher(a: vec4f, b: vec4f) -> vec4f { return select(a, b, b > a); }
+fn storeOutput(row: u32, quad: u32, result: vec4f) {
+  ${
+    valueWidth % 4 === 0
+      ? `output[row * ${valueWidth / 4}u + quad] = result;`
+      : `for (var i = 0u; i < min(4u, ${valueWidth}u - 4u * quad); i++) { output[row * ${valueWidth}u + 4u * quad + i] = result[i]; }`
   }
-  ${mask ? 'if (keyMask[batch * sizes.keys + keyIndex] == 0.0) { total += LOWEST; }' : ''}
-  return total;
+}
+struct Tile { batch: u32, head: u32, query: u32 }
+/** Neighbouring tiles share a head, and so its keys and values. */
+fn tileAt(index: u32, queriesPerTile: u32) -> Tile {
+  let tilesPerHead = (sizes.queries + queriesPerTile - 1u) / queriesPerTile;
+  let head = index / tilesPerHead;
+  return Tile(head / sizes.heads, head % sizes.heads, index % tilesPerHead * queriesPerTile);
+}
+/** Rows of [.., heads, channels]; beyond the last query or key the last one is read again. */
+fn queryRow(tile: Tile, queryIndex: u32) -> u32 {
+  return (tile.batch * sizes.queries + min(queryIndex, sizes.queries - 1u)) * sizes.heads + tile.head;
+}
+fn keyRow(tile: Tile, keyIndex: u32) -> u32 {
+  return (tile.batch * sizes.keys + min(keyIndex, sizes.keys - 1u)) * sizes.heads + tile.head;
+}
+`;
+}
+
+/** The terms of a score: content, and positions where there are any. */
+const termsOf = ({ positions }: AttentionForm) =>
+  positions
+    ? ([
+        ['query', 'key'],
+        ['queryPosition', 'keyPosition'],
+      ] as const)
+    : ([['query', 'key']] as const);
+
+const KEYS_PER_TILE = 32;
+
+/** A thread takes four queries; its sums are `total0…`, one per channel, with the queries side by side. */
+function broadcastMain(form: AttentionForm, lanes: number): string {
+  const { width, valueWidth, weights } = form;
+  const rows = lanes * Math.ceil(valueWidth / lanes);
+  const queriesPerTile = 4 * lanes;
+  const components = ['x', 'y', 'z', 'w'];
+  const multiply = (target: string, count: number) =>
+    lines(count, row => {
+      const block = `left${Math.floor(row / lanes)}`;
+      return components
+        .map(
+          (c, k) =>
+            `${target}${row} = fma(vec4f(subgroupBroadcast(${block}.${c}, ${row % lanes}u)), right${k}, ${target}${row});`,
+        )
+        .join(' ');
+    });
+  const scores = /* wgsl */ `
+    ${lines(KEYS_PER_TILE, r => `var score${r} = vec4f();`)}
+    ${termsOf(form)
+      .map(
+        ([queries, keys]) => /* wgsl */ `for (var quad = 0u; quad < ${quadsOf(width)}u; quad++) {
+      ${lines(4, i => `let query${i} = ${queries}Quad(queryRow(tile, firstQuery + ${i}u), quad) * sizes.scale;`)}
+      ${lines(4, k => `let right${k} = vec4f(${commaSeparated(4, i => `query${i}.${components[k]}`)});`)}
+      ${lines(KEYS_PER_TILE / lanes, b => `let left${b} = ${keys}Quad(keyRow(tile, base + ${b * lanes}u + lane), quad);`)}
+      ${multiply('score', KEYS_PER_TILE)}
+    }`,
+      )
+      .join('\n')}
+    ${lines(KEYS_PER_TILE / lanes, b => `let bias${b} = biasOf(tile.batch, min(base + ${b * lanes}u + lane, sizes.keys - 1u));`)}
+    ${lines(KEYS_PER_TILE, r => `score${r} += subgroupBroadcast(bias${Math.floor(r / lanes)}, ${r % lanes}u);`)}
+    // Loops, because compilers take their time; beyond the last key they are its scores again, and are not walked.
+    var scores = array<vec4f, ${KEYS_PER_TILE}>(${commaSeparated(KEYS_PER_TILE, r => `score${r}`)});
+    let count = min(${KEYS_PER_TILE}u, sizes.keys - base);`;
+  return /* wgsl */ `
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) thread: u32, @builtin(subgroup_invocation_id) lane: u32) {
+  let index = group.y * groups.x + group.x;
+  let tile = tileAt(index, ${queriesPerTile}u);
+  if (tile.batch >= sizes.batch) { return; }
+  let firstQuery = tile.query + 4u * thread;
+  var highest = vec4f(LOWEST);
+  var normaliser = vec4f();
+  ${lines(rows, c => `var total${c} = vec4f();`)}
+  for (var base = 0u; base < sizes.keys; base += ${KEYS_PER_TILE}u) {
+    ${scores}
+    let before = highest;
+    ${lines(KEYS_PER_TILE, r => `highest = higher(highest, score${r});`)}
+    let correction = exponential(before - highest);
+    normaliser *= correction;
+    ${lines(rows, c => `total${c} *= correction;`)}
+    for (var r = 0u; r < count; r++) {
+      let weight = exponential(scores[r] - highest);
+      normaliser += weight;
+      ${lines(rows / lanes, b => `let value${b} = valueOf(tile, base + r, ${b * lanes}u + lane);`)}
+      ${lines(rows, c => `total${c} = fma(vec4f(subgroupBroadcast(value${Math.floor(c / lanes)}, ${c % lanes}u)), weight, total${c});`)}
+    }
+  }
+  var totals = array<vec4f, ${rows}>(${commaSeparated(rows, c => `total${c}`)});
+  for (var quad = 0u; quad < ${quadsOf(valueWidth)}u; quad++) {
+    ${lines(4, c => `let total${c} = totals[4u * quad + ${c}u] / normaliser;`)}
+    ${lines(
+      4,
+      i => `if (firstQuery + ${i}u < sizes.queries) {
+      storeOutput(queryRow(tile, firstQuery + ${i}u), quad, vec4f(${commaSeparated(4, c => `total${c}.${components[i]}`)}));
+    }`,
+    )}
+  }
+  ${
+    weights
+      ? /* wgsl */ `
+  let firstRow = (tile.batch * sizes.heads + tile.head) * sizes.queries + firstQuery;
+  for (var base = 0u; base < sizes.keys; base += ${KEYS_PER_TILE}u) {
+    ${scores}
+    for (var r = 0u; r < count; r++) {
+      let weight = exponential(scores[r] - highest) / normaliser;
+      for (var i = 0u; i < min(4u, max(sizes.queries, firstQuery) - firstQuery); i++) {
+        weights[(firstRow + i) * sizes.keys + base + r] = weight[i];
+      }
+    }
+  }`
+      : ''
+  }
+}
+
+/** A channel of a key's value; beyond the last channel that one is read again. */
+fn valueOf(tile: Tile, keyIndex: u32, channel: u32) -> f32 {
+  return value[keyRow(tile, keyIndex) * ${valueWidth}u + min(channel, ${valueWidth - 1}u)];
+}`;
+}
+
+const QUERIES_PER_TILE = 32;
+const TILED_THREADS = 64;
+/** Rows of tiles in workgroup memory are a quad longer than they need be, so that columns lie in different banks. */
+const STRIDE = 33;
+
+const scoreQuadsOf = (form: AttentionForm) => termsOf(form).length * quadsOf(form.width);
+
+/** Workgroup memory of the tiled form. */
+function tiledBytes(form: AttentionForm): number {
+  const queryAndKey = 2 * scoreQuadsOf(form) * STRIDE;
+  const value = KEYS_PER_TILE * quadsOf(form.valueWidth);
+  const exponentials = (KEYS_PER_TILE / 4) * STRIDE;
+  const partial = 8 * STRIDE;
+  return 16 * (queryAndKey + value + exponentials) + 4 * partial;
+}
+
+/**
+ * Threads form a square of 8 x 8: thread (x, y) has queries 4 y… and keys 4 x… of the scores, and channel quads x, x + 8, …
+ * of the output.
+ */
+function tiledMain(form: AttentionForm): string {
+  const { width, valueWidth, weights } = form;
+  const quads = quadsOf(width);
+  const scoreQuads = scoreQuadsOf(form);
+  const valueQuads = quadsOf(valueWidth);
+  const threadQuads = Math.ceil(valueQuads / 8);
+  const load = (target: string, source: string, rowOf: string, first: number, scale = '') => /* wgsl */ `
+    for (var slot = thread; slot < ${32 * quads}u; slot += ${TILED_THREADS}u) {
+      let quad = slot % ${quads}u;
+      let row = slot / ${quads}u;
+      ${target}[(${first}u + quad) * ${STRIDE}u + row] = ${source}Quad(${rowOf}, quad)${scale};
+    }`;
+  const loadQueries = termsOf(form)
+    .map(([queries], term) =>
+      load('queryTile', queries, 'queryRow(tile, tile.query + row)', term * quads, ' * sizes.scale'),
+    )
+    .join('');
+  const loadKeys = termsOf(form)
+    .map(([, keys], term) => load('keyTile', keys, 'keyRow(tile, base + row)', term * quads))
+    .join('');
+  // score{i}: query 4 y + i with four keys.
+  const scores = /* wgsl */ `
+    ${lines(4, i => `var score${i} = vec4f();`)}
+    for (var quad = 0u; quad < ${scoreQuads}u; quad++) {
+      ${lines(4, j => `let key${j} = keyTile[quad * ${STRIDE}u + 4u * x + ${j}u];`)}
+      ${lines(
+        4,
+        i => `{
+        let query = queryTile[quad * ${STRIDE}u + 4u * y + ${i}u];
+        score${i} += vec4f(${commaSeparated(4, j => `dot(query, key${j})`)});
+      }`,
+      )}
+    }
+    let keyIndices = base + 4u * x + vec4u(0, 1, 2, 3);
+    let exists = keyIndices < vec4u(sizes.keys);
+    let lastKey = sizes.keys - 1u;
+    let bias = vec4f(${commaSeparated(4, j => `biasOf(tile.batch, min(keyIndices[${j}], lastKey))`)});
+    ${lines(4, i => `score${i} = select(vec4f(LOWEST), score${i} + bias, exists);`)}`;
+  return /* wgsl */ `
+var<workgroup> queryTile: array<vec4f, ${scoreQuads * STRIDE}>;
+var<workgroup> keyTile: array<vec4f, ${scoreQuads * STRIDE}>;
+var<workgroup> valueTile: array<vec4f, ${KEYS_PER_TILE * valueQuads}>;
+/** Exponentials of four keys of a query. */
+var<workgroup> exponentials: array<vec4f, ${(KEYS_PER_TILE / 4) * STRIDE}>;
+/** What each x knows of each query. */
+var<workgroup> partial: array<f32, ${8 * STRIDE}>;
+
+fn highestOf(v: vec4f) -> f32 {
+  let pair = select(v.xy, v.zw, v.zw > v.xy);
+  return select(pair.x, pair.y, pair.y > pair.x);
+}
+
+@compute @workgroup_size(${TILED_THREADS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) thread: u32) {
+  let tile = tileAt(group.y * groups.x + group.x, ${QUERIES_PER_TILE}u);
+  if (tile.batch >= sizes.batch) { return; }
+  let x = thread % 8u;
+  let y = thread / 8u;
+  ${loadQueries}
+  var highest = vec4f(LOWEST);
+  var normaliser = vec4f();
+  ${lines(4 * threadQuads, i => `var total${i} = vec4f();`)}
+  for (var base = 0u; base < sizes.keys; base += ${KEYS_PER_TILE}u) {
+    ${loadKeys}
+    for (var slot = thread; slot < ${32 * valueQuads}u; slot += ${TILED_THREADS}u) {
+      let keyIndex = base + slot / ${valueQuads}u;
+      // Beyond the last key the exponentials are zero, but zero times infinity is not.
+      valueTile[slot] = select(vec4f(), valueQuad(keyRow(tile, keyIndex), slot % ${valueQuads}u), keyIndex < sizes.keys);
+    }
+    workgroupBarrier();
+    ${scores}
+    ${lines(4, i => `partial[x * ${STRIDE}u + 4u * y + ${i}u] = highestOf(score${i});`)}
+    workgroupBarrier();
+    let before = highest;
+    for (var other = 0u; other < 8u; other++) {
+      let first = other * ${STRIDE}u + 4u * y;
+      highest = higher(highest, vec4f(${commaSeparated(4, i => `partial[first + ${i}u]`)}));
+    }
+    let correction = exponential(before - highest);
+    normaliser *= correction;
+    ${lines(
+      4,
+      i => `{
+      let e = select(vec4f(), exponential(score${i} - highest[${i}]), exists);
+      normaliser[${i}] += e.x + e.y + e.z + e.w;
+      exponentials[x * ${STRIDE}u + 4u * y + ${i}u] = e;
+      ${lines(threadQuads, q => `total${i * threadQuads + q} *= correction[${i}];`)}
+    }`,
+    )}
+    workgroupBarrier();
+    for (var quad = 0u; quad < ${KEYS_PER_TILE / 4}u; quad++) {
+      ${lines(4, i => `let e${i} = exponentials[quad * ${STRIDE}u + 4u * y + ${i}u];`)}
+      ${lines(threadQuads, q =>
+        lines(
+          4,
+          k => `{
+        let v = valueTile[(4u * quad + ${k}u) * ${valueQuads}u + min(x + ${8 * q}u, ${valueQuads - 1}u)];
+        ${lines(4, i => `total${i * threadQuads + q} = fma(vec4f(e${i}[${k}]), v, total${i * threadQuads + q});`)}
+      }`,
+        ),
+      )}
+    }
+    workgroupBarrier();
+  }
+  ${lines(4, i => `partial[x * ${STRIDE}u + 4u * y + ${i}u] = normaliser[${i}];`)}
+  workgroupBarrier();
+  normaliser = vec4f();
+  for (var other = 0u; other < 8u; other++) {
+    let first = other * ${STRIDE}u + 4u * y;
+    normaliser += vec4f(${commaSeparated(4, i => `partial[first + ${i}u]`)});
+  }
+  ${lines(
+    4,
+    i => `if (tile.query + 4u * y + ${i}u < sizes.queries) {
+    let row = queryRow(tile, tile.query + 4u * y + ${i}u);
+    ${lines(threadQuads, q => `if (x + ${8 * q}u < ${valueQuads}u) { storeOutput(row, x + ${8 * q}u, total${i * threadQuads + q} / normaliser[${i}]); }`)}
+  }`,
+  )}
+  ${
+    weights
+      ? /* wgsl */ `
+  let firstRow = (tile.batch * sizes.heads + tile.head) * sizes.queries + tile.query + 4u * y;
+  for (var base = 0u; base < sizes.keys; base += ${KEYS_PER_TILE}u) {
+    ${loadKeys}
+    workgroupBarrier();
+    ${scores}
+    ${lines(
+      4,
+      i => `if (tile.query + 4u * y + ${i}u < sizes.queries) {
+      let weight = exponential(score${i} - highest[${i}]) / normaliser[${i}];
+      for (var j = 0u; j < 4u; j++) {
+        if (keyIndices[j] < sizes.keys) { weights[(firstRow + ${i}u) * sizes.keys + keyIndices[j]] = weight[j]; }
+      }
+    }`,
+    )}
+    workgroupBarrier();
+  }`
+      : ''
+  }
+}`;
+}
+
+/** An invocation walks all keys for one query. */
+function singleMain(form: AttentionForm): string {
+  const { width, valueWidth, weights } = form;
+  const quads = quadsOf(width);
+  const valueQuads = quadsOf(valueWidth);
+  const scoreQuads = scoreQuadsOf(form);
+  return /* wgsl */ `
+var<private> queryQuads: array<vec4f, ${scoreQuads}>;
+var<private> totals: array<vec4f, ${valueQuads}>;
+
+fn score(tile: Tile, keyIndex: u32) -> f32 {
+  let row = keyRow(tile, keyIndex);
+  var sum = 0.0;
+  for (var quad = 0u; quad < ${quads}u; quad++) {
+    ${termsOf(form)
+      .map(([, keys], term) => `sum += dot(queryQuads[${term * quads}u + quad], ${keys}Quad(row, quad));`)
+      .join('\n')}
+  }
+  return sum + biasOf(tile.batch, keyIndex);
 }
 
 ${flatMain(
   'sizes.batch * sizes.heads * sizes.queries',
   /* wgsl */ `
-  // Neighbouring invocations share a head, and so its keys and values.
-  let queryIndex = index % sizes.queries;
-  let head = (index / sizes.queries) % sizes.heads;
-  let batch = index / (sizes.queries * sizes.heads);
-  let queryRow = (batch * sizes.queries + queryIndex) * sizes.heads + head;
-  for (var c = 0u; c < WIDTH; c++) {
-    q[c] = query[queryRow * WIDTH + c] * sizes.scale;
-    ${positions ? 'qp[c] = queryPosition[queryRow * WIDTH + c] * sizes.scale;' : ''}
+  let tile = tileAt(index, 1u);
+  let row = queryRow(tile, tile.query);
+  for (var quad = 0u; quad < ${quads}u; quad++) {
+    ${termsOf(form)
+      .map(([queries], term) => `queryQuads[${term * quads}u + quad] = ${queries}Quad(row, quad) * sizes.scale;`)
+      .join('\n')}
   }
-  for (var c = 0u; c < VALUE_WIDTH; c++) { sum[c] = ${vector}(0.0); }
+  for (var quad = 0u; quad < ${valueQuads}u; quad++) { totals[quad] = vec4f(); }
   var highest = LOWEST;
   var normaliser = 0.0;
   for (var k = 0u; k < sizes.keys; k++) {
-    let s = score(batch, head, k);
+    let s = score(tile, k);
     if (s > highest) {
       let correction = expOf(highest - s);
       highest = s;
       normaliser *= correction;
-      for (var c = 0u; c < VALUE_WIDTH; c++) { sum[c] *= correction; }
+      for (var quad = 0u; quad < ${valueQuads}u; quad++) { totals[quad] *= correction; }
     }
-    let p = expOf(s - highest);
-    normaliser += p;
-    let row = ((batch * sizes.keys + k) * sizes.heads + head) * VALUE_WIDTH;
-    for (var c = 0u; c < VALUE_WIDTH; c++) { sum[c] += p * value[row + c]; }
+    let e = expOf(s - highest);
+    normaliser += e;
+    let valueRow = keyRow(tile, k);
+    for (var quad = 0u; quad < ${valueQuads}u; quad++) { totals[quad] += e * valueQuad(valueRow, quad); }
   }
-  for (var c = 0u; c < VALUE_WIDTH; c++) { output[queryRow * VALUE_WIDTH + c] = sum[c] / normaliser; }
+  for (var quad = 0u; quad < ${valueQuads}u; quad++) { storeOutput(row, quad, totals[quad] / normaliser); }
   ${
     weights
-      ? `let weightsRow = ((batch * sizes.heads + head) * sizes.queries + queryIndex) * sizes.keys;
-  for (var k = 0u; k < sizes.keys; k++) {
-    weights[weightsRow + k] = expOf(score(batch, head, k) - highest) / normaliser;
-  }`
+      ? `let firstWeight = ((tile.batch * sizes.heads + tile.head) * sizes.queries + tile.query) * sizes.keys;
+  for (var k = 0u; k < sizes.keys; k++) { weights[firstWeight + k] = expOf(score(tile, k) - highest) / normaliser; }`
       : ''
   }`,
 )}`;

@@ -1,0 +1,32 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { AdapterTraits } from '../../engine/index.ts';
+import { type AttentionForm, attentionKind } from '../../kernels/attention/attention.wgsl.ts';
+
+const gpu: AdapterTraits = {
+  software: false,
+  subgroups: true,
+  subgroupSize: 32,
+  shaderF16: true,
+  maxWorkgroupStorageBytes: 32_768,
+  maxInvocationsPerWorkgroup: 1024,
+};
+const llvmpipe: AdapterTraits = { ...gpu, software: true, subgroupSize: 8 };
+const detr: AttentionForm = { width: 32, valueWidth: 32, positions: false, mask: true, weights: false };
+
+test('a GPU gets tiles in workgroup memory while they fit', () => {
+  assert.is(attentionKind(detr, gpu), 'tiled');
+  assert.is(attentionKind({ ...detr, positions: true }, gpu), 'tiled');
+  assert.is(attentionKind({ ...detr, width: 128 }, gpu), 'single');
+  assert.is(attentionKind(detr, { ...gpu, maxWorkgroupStorageBytes: 16_384 }), 'single');
+});
+
+test('a software adapter gets broadcasts where subgroups have one size that divides a tile of keys', () => {
+  assert.is(attentionKind(detr, llvmpipe), 'broadcast');
+  assert.is(attentionKind({ ...detr, width: 128 }, llvmpipe), 'broadcast');
+  assert.is(attentionKind({ ...detr, valueWidth: 65 }, llvmpipe), 'single');
+  assert.is(attentionKind(detr, { ...llvmpipe, subgroupSize: 0 }), 'single');
+  assert.is(attentionKind(detr, { ...llvmpipe, subgroupSize: 64 }), 'single');
+});
+
+test.run();
