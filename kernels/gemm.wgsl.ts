@@ -121,19 +121,27 @@ const COMPONENTS = ['x', 'y', 'z', 'w'] as const;
 
 // The end is a loop over an array of the sums: compilers take their time over an epilogue that is repeated for every row.
 
-/** The loop over K, with `body` seeing `quad` and `columns` of its tap. */
-function overTaps(taps: number, body: string): string {
+/**
+ * The loop over K, with `body` seeing `quad` and `columns` of its tap. Each tap is summed apart and then added to the
+ * `sums`: sums of sums round less than one long sum.
+ */
+function overTaps(taps: number, sums: readonly string[], body: string): string {
   if (taps === 1)
     return /* wgsl */ `{
     let columns = start;
     let firstQuad = 0u;
     ${body}
   }`;
-  return /* wgsl */ `for (var tap = 0u; tap < ${taps}u; tap++) {
+  return /* wgsl */ `
+  ${sums.map(sum => `var total_${sum} = vec4f();`).join(' ')}
+  for (var tap = 0u; tap < ${taps}u; tap++) {
     let columns = atTap(start, tap);
     let firstQuad = tap * sizes.quads;
+    ${sums.map(sum => `${sum} = vec4f();`).join(' ')}
     ${body}
-  }`;
+    ${sums.map(sum => `total_${sum} += ${sum};`).join(' ')}
+  }
+  ${sums.map(sum => `${sum} = total_${sum};`).join(' ')}`;
 }
 
 function untiledMain(form: Exclude<GemmForm, { kind: 'tiled' }>, taps: number): string {
@@ -164,6 +172,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   ${lines(threadRows, row => `var sum${row} = vec4f();`)}
   ${overTaps(
     taps,
+    Array.from({ length: threadRows }, (_, row) => `sum${row}`),
     /* wgsl */ `for (var quad = 0u; quad < sizes.quads; quad++) {
       ${loads}
       ${lines(4, k => `let right${k} = right(columns, 4u * quad + ${k}u);`)}
@@ -248,6 +257,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   ${lines(threadRows * threadQuads, index => `var ${sum(index)} = vec4f();`)}
   ${overTaps(
     taps,
+    Array.from({ length: threadRows * threadQuads }, (_, index) => sum(index)),
     /* wgsl */ `for (var base = 0u; base < sizes.quads; base += ${TILE_QUADS}u) {
       ${leftLoads}
       ${rightLoads}
