@@ -53,11 +53,10 @@ export async function soak(options: SoakOptions): Promise<SoakSample[]> {
     const life = await liveOnce(device, Math.min(options.passesPerDevice, options.passes - passes), random, expected);
     passes += life.passes;
     errors += life.errors;
-    const { reservedBytes } = device.memory;
     await device.destroy();
     await collectGarbage();
     const sample = {
-      ...{ devices: samples.length + 1, passes, errors, liveBytes: life.liveBytes, reservedBytes },
+      ...{ devices: samples.length + 1, passes, errors, liveBytes: life.liveBytes, reservedBytes: life.reservedBytes },
       residentBytes: process.memoryUsage.rss(),
       handles: process.getActiveResourcesInfo().length,
     };
@@ -114,6 +113,7 @@ async function liveOnce(device: Device, count: number, random: Random, expected:
     const left = liveBytesOf(device);
     if (left !== liveBytes) throw new Error(`liveBytes: expected ${liveBytes} after every pass, got ${left}`);
   }
+  const { reservedBytes } = device.memory;
   // Half of the devices are destroyed at work, the others in good order.
   if (random.chance(0.5)) {
     const lost = expectError(models[0]!.model.forward(same), DeviceLostError);
@@ -124,7 +124,7 @@ async function liveOnce(device: Device, count: number, random: Random, expected:
     for (const { model } of models) model.dispose();
     if (liveBytesOf(device) !== 0) throw new Error(`liveBytes: expected 0 without models, got ${liveBytesOf(device)}`);
   }
-  return { passes: count, errors, liveBytes };
+  return { passes: count, errors, liveBytes, reservedBytes };
 }
 
 /** Bytes of tensors. */
