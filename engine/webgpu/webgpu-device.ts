@@ -87,6 +87,8 @@ export class WebGpuDevice extends Device {
   readonly #checks = new Set<Promise<unknown>>();
   #failure: Failure | undefined;
   #lost: DeviceLostError | undefined;
+  readonly #onUncapturedError = ({ error }: GPUUncapturedErrorEvent): void =>
+    this.#fail(errorOf(error.constructor.name, error.message));
   #timings: KernelTiming[] | undefined;
 
   private constructor({ gpuDevice, traits, name }: OpenedAdapter) {
@@ -114,9 +116,7 @@ export class WebGpuDevice extends Device {
       create,
     });
     this.#recording = this.#newBatch(1);
-    gpuDevice.addEventListener('uncapturederror', event => {
-      this.#fail(errorOf(event.error.constructor.name, event.error.message));
-    });
+    gpuDevice.addEventListener('uncapturederror', this.#onUncapturedError);
     void gpuDevice.lost.then(({ reason, message }) => this.#lose(`the adapter was lost (${reason}): ${message}`));
   }
 
@@ -467,6 +467,8 @@ export class WebGpuDevice extends Device {
     this.#stagingBuffers.destroyAll();
     this.#uniformBuffers.destroy();
     this.#bindGroups.clear();
+    // Dawn holds on to listeners, and through this one to every pipeline of the device.
+    this.gpuDevice.removeEventListener('uncapturederror', this.#onUncapturedError);
     this.gpuDevice.destroy();
   }
 }

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DeviceError, DeviceLostError, OutOfMemoryError, ShaderError, type Tensor } from '../../engine/index.ts';
@@ -264,6 +266,27 @@ if (probe === undefined) {
     const y = next!.tensor({ shape: [64], data: values(64) });
     assert.is((await affine(y, 2).read()).data[63], 126);
     await next!.destroy();
+  });
+
+  test('a destroyed device is garbage, with all its pipelines', async () => {
+    const openAndDestroy = async () => {
+      const device = (await WebGpuDevice.open({ acceptSoftware: true }))!;
+      await affine(device.tensor({ shape: [64], data: values(64) }), 2).read();
+      await device.destroy();
+      return [new WeakRef<object>(device), new WeakRef<object>(device.gpuDevice)];
+    };
+    const references = await openAndDestroy();
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    // Looking at a reference would keep what it refers to until the next turn of the event loop.
+    for (let round = 0; round < 8; round++) {
+      await new Promise(resolve => setTimeout(resolve, 20));
+      collectGarbage();
+    }
+    assert.equal(
+      references.map(reference => reference.deref()),
+      [undefined, undefined],
+    );
   });
 
   testOnDevice('destroy can be called twice, and with work pending', async device => {
