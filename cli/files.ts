@@ -1,6 +1,6 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
-import { FileError, OptionError } from '../engine/errors.ts';
+import { OptionError } from '../engine/errors.ts';
 import { fileSystemError, writeAtomically } from '../weights/files.ts';
 
 /** A picture that a command was asked to work on, or the reason why it cannot. */
@@ -59,26 +59,6 @@ export function outputPaths(pictures: readonly string[], folder: string, ending:
     }
     return path;
   });
-}
-
-/** Reads a JSON object. @throws FileError naming the file */
-export async function readJsonFile(path: string): Promise<Record<string, unknown>> {
-  let content: string;
-  try {
-    content = await readFile(path, 'utf8');
-  } catch (error) {
-    throw fileSystemError(path, error);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(content);
-  } catch (cause) {
-    throw new FileError({ file: path }, `expected JSON, got ${(cause as Error).message}`, { cause });
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new FileError({ file: path }, 'expected a JSON object');
-  }
-  return value as Record<string, unknown>;
 }
 
 /** Writes a value as JSON, whole or not at all. */

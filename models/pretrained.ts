@@ -14,6 +14,7 @@ import {
   tensorsIn,
 } from '../engine/index.ts';
 import { Random } from '../kernels/random.ts';
+import { fileSystemError } from '../weights/files.ts';
 import {
   type HubOptions,
   type ModelParts,
@@ -409,8 +410,8 @@ export async function readJson(file: string): Promise<RawConfig> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new FileError({ file }, 'expected a JSON file, got none', { cause });
+  } catch (error) {
+    throw fileSystemError(file, error);
   }
   let parsed: unknown;
   try {

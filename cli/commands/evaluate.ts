@@ -19,9 +19,10 @@ import {
   toPanopticPrediction,
 } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readImage, writePng } from '../../models/images/files.ts';
+import { readJson } from '../../models/pretrained.ts';
 import { type BatchOptions, type Outcome, type Picture, processBatches, summarize } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
-import { readJsonFile, writeJsonFile } from '../files.ts';
+import { writeJsonFile } from '../files.ts';
 import { Journal } from '../journal.ts';
 import {
   anyModelOptions,
@@ -120,7 +121,7 @@ export const evaluate = defineCommand({
       restart: options.restart,
       signal,
     };
-    const dataset = await readJsonFile(annotations);
+    const dataset = await readJson(annotations);
     await mkdir(settings.out, { recursive: true });
     const { outcome, total, table, metrics } = await withDevice(options, device =>
       panoptic

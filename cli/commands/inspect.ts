@@ -3,11 +3,11 @@ import { basename, extname, join } from 'node:path';
 import { FileError } from '../../engine/errors.ts';
 import { elementCount, formatShape } from '../../engine/host-tensor.ts';
 import { readImage } from '../../models/images/files.ts';
+import { readJson } from '../../models/pretrained.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
 import { fileSystemError } from '../../weights/files.ts';
 import type { Checkpoint } from '../../weights/source.ts';
 import { defineCommand, exitCodes } from '../command.ts';
-import { readJsonFile } from '../files.ts';
 import { flag } from '../options.ts';
 import { formatBytes, formatTable, plural, printable } from '../terminal.ts';
 
@@ -88,7 +88,7 @@ async function inspectFolder(folder: string): Promise<ModelReport> {
   const found = files.filter(file => weightEndings.test(file));
   const indexes = found.filter(file => file.endsWith('.index.json'));
   const weightFiles = indexes.length > 0 ? indexes : found;
-  const json = (name: string) => (files.includes(name) ? readJsonFile(join(folder, name)) : undefined);
+  const json = (name: string) => (files.includes(name) ? readJson(join(folder, name)) : undefined);
   const report = {
     folder,
     config: await json('config.json'),

@@ -2,9 +2,10 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findPictures, outputPaths, readJsonFile, writeJsonFile } from '../../cli/files.ts';
+import { findPictures, outputPaths, writeJsonFile } from '../../cli/files.ts';
 import { Journal } from '../../cli/journal.ts';
 import { FileError, OptionError } from '../../engine/errors.ts';
+import { readJson } from '../../models/pretrained.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 
@@ -51,13 +52,13 @@ test('a result never takes the place of a picture', () => {
 test('JSON files are objects, and errors name them', async () => {
   const path = join(folder, 'x.json');
   await writeJsonFile(path, { a: [1, 2] });
-  assert.equal(await readJsonFile(path), { a: [1, 2] });
+  assert.equal(await readJson(path), { a: [1, 2] });
   assert.is(readFileSync(path, 'utf8'), '{"a":[1,2]}\n');
   writeFileSync(path, '{"a":');
-  await rejectsWith(() => readJsonFile(path), FileError, /x\.json: expected JSON, got /);
+  await rejectsWith(() => readJson(path), FileError, /x\.json: expected JSON, got /);
   writeFileSync(path, '[1]');
-  await rejectsWith(() => readJsonFile(path), FileError, /x\.json: expected a JSON object/);
-  await rejectsWith(() => readJsonFile(join(folder, 'none.json')), FileError, /none\.json: no such file/);
+  await rejectsWith(() => readJson(path), FileError, /x\.json: expected a JSON object/);
+  await rejectsWith(() => readJson(join(folder, 'none.json')), FileError, /none\.json: no such file/);
 });
 
 test('a journal goes on where it stopped, without a line that was cut off', async () => {
