@@ -35,7 +35,11 @@ export async function benchOptions(args: string[]): Promise<BenchOptions> {
   const size = /^(\d+)x(\d+)$/.exec(values.size);
   if (size === null) throw new OptionError(`--size: expected HEIGHTxWIDTH, got ${values.size}`);
   const openDevice = () =>
-    Device.create({ device: values.device as 'auto', ...(values.threads && { threads: Number(values.threads) }) });
+    Device.create({
+      device: values.device as 'auto',
+      revectorize: true,
+      ...(values.threads && { threads: Number(values.threads) }),
+    });
   return {
     names: positionals,
     device: await openDevice(),

@@ -130,7 +130,11 @@ export async function withDevice<Result>(
   { device: kind, threads }: { readonly device: 'auto' | 'cpu' | 'webgpu'; readonly threads: number | undefined },
   body: (device: Device) => Promise<Result>,
 ): Promise<Result> {
-  const device = await Device.create({ device: kind, ...(threads === undefined ? {} : { threads }) });
+  const device = await Device.create({
+    device: kind,
+    revectorize: true,
+    ...(threads === undefined ? {} : { threads }),
+  });
   try {
     return await body(device);
   } finally {

@@ -20,8 +20,10 @@ const DEPTH: i32 = 256;
 // @ts-ignore: decorator
 @inline
 function addTo(c: usize, low: v128, high: v128): void {
-  v128.store(c, f32x4.add(v128.load(c), low));
-  v128.store(c, f32x4.add(v128.load(c, 16), high), 16);
+  const newLow = f32x4.add(v128.load(c), low);
+  const newHigh = f32x4.add(v128.load(c, 16), high);
+  v128.store(c, newLow);
+  v128.store(c, newHigh, 16);
 }
 
 /** c += left panel of 6 rows · right panel. */
@@ -112,6 +114,150 @@ export function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize): void
   addTo(c, c30, c31);
 }
 
+export function tile6Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize): void {
+  let d = b + panelStride;
+  let c00 = f32x4.splat(0);
+  let c01 = f32x4.splat(0);
+  let c02 = f32x4.splat(0);
+  let c03 = f32x4.splat(0);
+  let c10 = f32x4.splat(0);
+  let c11 = f32x4.splat(0);
+  let c12 = f32x4.splat(0);
+  let c13 = f32x4.splat(0);
+  let c20 = f32x4.splat(0);
+  let c21 = f32x4.splat(0);
+  let c22 = f32x4.splat(0);
+  let c23 = f32x4.splat(0);
+  let c30 = f32x4.splat(0);
+  let c31 = f32x4.splat(0);
+  let c32 = f32x4.splat(0);
+  let c33 = f32x4.splat(0);
+  let c40 = f32x4.splat(0);
+  let c41 = f32x4.splat(0);
+  let c42 = f32x4.splat(0);
+  let c43 = f32x4.splat(0);
+  let c50 = f32x4.splat(0);
+  let c51 = f32x4.splat(0);
+  let c52 = f32x4.splat(0);
+  let c53 = f32x4.splat(0);
+  for (let step = 0; step < k; step++) {
+    const b0 = v128.load(b);
+    const b1 = v128.load(b, 16);
+    const b2 = v128.load(d);
+    const b3 = v128.load(d, 16);
+    const a5 = v128.load32_splat(a, 20);
+    c50 = multiplyAdd(a5, b0, c50);
+    c51 = multiplyAdd(a5, b1, c51);
+    c52 = multiplyAdd(a5, b2, c52);
+    c53 = multiplyAdd(a5, b3, c53);
+    const a4 = v128.load32_splat(a, 16);
+    c40 = multiplyAdd(a4, b0, c40);
+    c41 = multiplyAdd(a4, b1, c41);
+    c42 = multiplyAdd(a4, b2, c42);
+    c43 = multiplyAdd(a4, b3, c43);
+    const a3 = v128.load32_splat(a, 12);
+    c30 = multiplyAdd(a3, b0, c30);
+    c31 = multiplyAdd(a3, b1, c31);
+    c32 = multiplyAdd(a3, b2, c32);
+    c33 = multiplyAdd(a3, b3, c33);
+    const a2 = v128.load32_splat(a, 8);
+    c20 = multiplyAdd(a2, b0, c20);
+    c21 = multiplyAdd(a2, b1, c21);
+    c22 = multiplyAdd(a2, b2, c22);
+    c23 = multiplyAdd(a2, b3, c23);
+    const a1 = v128.load32_splat(a, 4);
+    c10 = multiplyAdd(a1, b0, c10);
+    c11 = multiplyAdd(a1, b1, c11);
+    c12 = multiplyAdd(a1, b2, c12);
+    c13 = multiplyAdd(a1, b3, c13);
+    const a0 = v128.load32_splat(a, 0);
+    c00 = multiplyAdd(a0, b0, c00);
+    c01 = multiplyAdd(a0, b1, c01);
+    c02 = multiplyAdd(a0, b2, c02);
+    c03 = multiplyAdd(a0, b3, c03);
+    a += 24;
+    b += 32;
+    d += 32;
+  }
+  addTo(c, c00, c01);
+  addTo(c + 32, c02, c03);
+  c += stride;
+  addTo(c, c10, c11);
+  addTo(c + 32, c12, c13);
+  c += stride;
+  addTo(c, c20, c21);
+  addTo(c + 32, c22, c23);
+  c += stride;
+  addTo(c, c30, c31);
+  addTo(c + 32, c32, c33);
+  c += stride;
+  addTo(c, c40, c41);
+  addTo(c + 32, c42, c43);
+  c += stride;
+  addTo(c, c50, c51);
+  addTo(c + 32, c52, c53);
+}
+
+export function tile4Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize): void {
+  let d = b + panelStride;
+  let c00 = f32x4.splat(0);
+  let c01 = f32x4.splat(0);
+  let c02 = f32x4.splat(0);
+  let c03 = f32x4.splat(0);
+  let c10 = f32x4.splat(0);
+  let c11 = f32x4.splat(0);
+  let c12 = f32x4.splat(0);
+  let c13 = f32x4.splat(0);
+  let c20 = f32x4.splat(0);
+  let c21 = f32x4.splat(0);
+  let c22 = f32x4.splat(0);
+  let c23 = f32x4.splat(0);
+  let c30 = f32x4.splat(0);
+  let c31 = f32x4.splat(0);
+  let c32 = f32x4.splat(0);
+  let c33 = f32x4.splat(0);
+  for (let step = 0; step < k; step++) {
+    const b0 = v128.load(b);
+    const b1 = v128.load(b, 16);
+    const b2 = v128.load(d);
+    const b3 = v128.load(d, 16);
+    const a3 = v128.load32_splat(a, 12);
+    c30 = multiplyAdd(a3, b0, c30);
+    c31 = multiplyAdd(a3, b1, c31);
+    c32 = multiplyAdd(a3, b2, c32);
+    c33 = multiplyAdd(a3, b3, c33);
+    const a2 = v128.load32_splat(a, 8);
+    c20 = multiplyAdd(a2, b0, c20);
+    c21 = multiplyAdd(a2, b1, c21);
+    c22 = multiplyAdd(a2, b2, c22);
+    c23 = multiplyAdd(a2, b3, c23);
+    const a1 = v128.load32_splat(a, 4);
+    c10 = multiplyAdd(a1, b0, c10);
+    c11 = multiplyAdd(a1, b1, c11);
+    c12 = multiplyAdd(a1, b2, c12);
+    c13 = multiplyAdd(a1, b3, c13);
+    const a0 = v128.load32_splat(a, 0);
+    c00 = multiplyAdd(a0, b0, c00);
+    c01 = multiplyAdd(a0, b1, c01);
+    c02 = multiplyAdd(a0, b2, c02);
+    c03 = multiplyAdd(a0, b3, c03);
+    a += 16;
+    b += 32;
+    d += 32;
+  }
+  addTo(c, c00, c01);
+  addTo(c + 32, c02, c03);
+  c += stride;
+  addTo(c, c10, c11);
+  addTo(c + 32, c12, c13);
+  c += stride;
+  addTo(c, c20, c21);
+  addTo(c + 32, c22, c23);
+  c += stride;
+  addTo(c, c30, c31);
+  addTo(c + 32, c32, c33);
+}
+
 /**
  * c += left panel · column panels: `rows` (6 or 4) rows of sums, `stride` bytes apart. `b` holds the column panels
  * `panelStride` bytes apart.
@@ -130,11 +276,21 @@ export function multiplyPanel(
     const steps = min(DEPTH, k - start);
     const left = a + (<usize>(start * rows) << 2);
     let right = b + (<usize>start << 5);
-    for (let panel = 0; panel < panels; panel++) {
-      const sums = c + (<usize>panel << 5);
+    let sums = c;
+    let panel = 0;
+    if (WIDE) {
+      for (; panel + 2 <= panels; panel += 2) {
+        if (rows == 6) tile6Wide(left, right, panelStride, steps, sums, stride);
+        else tile4Wide(left, right, panelStride, steps, sums, stride);
+        right += 2 * panelStride;
+        sums += 64;
+      }
+    }
+    for (; panel < panels; panel++) {
       if (rows == 6) tile6(left, right, steps, sums, stride);
       else tile4(left, right, steps, sums, stride);
       right += panelStride;
+      sums += 32;
     }
   }
 }
@@ -274,13 +430,11 @@ export function packColumns(x: usize, stride: usize, columns: i32, k: i32, out: 
   }
 }
 
+/** The larger of value and floor, also where it is NaN: an activation of none (-infinity) or relu (0). */
 // @ts-ignore: decorator
 @inline
-function finish(sums: usize, bias: v128, columnBias: usize, residual: usize, offset: usize): v128 {
-  let value = f32x4.add(v128.load(sums + offset), bias);
-  if (columnBias != 0) value = f32x4.add(value, v128.load(columnBias + offset));
-  if (residual != 0) value = f32x4.add(value, v128.load(residual + offset));
-  return value;
+function atLeast(value: v128, floor: v128): v128 {
+  return f32x4.pmax(value, floor);
 }
 
 /** out = activation(sums + rowBias + columnBias + residual) for one row; addresses of 0 stand for nothing. */
@@ -294,23 +448,46 @@ export function finishRow(
   activation: i32,
 ): void {
   const bias = f32x4.splat(rowBias);
-  const end = <usize>(columns & ~3) << 2;
-  let offset: usize = 0;
-  if (activation <= 1) {
-    // None or relu, the common ones: a maximum with -infinity or 0, which a NaN passes.
+  let left = columns;
+  if (activation <= 1 && columnBias == 0) {
+    // What convolutions do, eight columns at a time.
     const floor = f32x4.splat(activation == 1 ? 0 : -Infinity);
-    for (; offset < end; offset += 16) {
-      v128.store(out + offset, f32x4.pmax(finish(sums, bias, columnBias, residual, offset), floor));
-    }
-  } else {
-    for (; offset < end; offset += 16) {
-      v128.store(out + offset, activateVector(activation, finish(sums, bias, columnBias, residual, offset)));
+    if (residual == 0) {
+      for (; left >= 8; left -= 8) {
+        const low = f32x4.add(v128.load(sums), bias);
+        const high = f32x4.add(v128.load(sums, 16), bias);
+        v128.store(out, atLeast(low, floor));
+        v128.store(out, atLeast(high, floor), 16);
+        sums += 32;
+        out += 32;
+      }
+    } else {
+      for (; left >= 8; left -= 8) {
+        const low = f32x4.add(f32x4.add(v128.load(sums), bias), v128.load(residual));
+        const high = f32x4.add(f32x4.add(v128.load(sums, 16), bias), v128.load(residual, 16));
+        v128.store(out, atLeast(low, floor));
+        v128.store(out, atLeast(high, floor), 16);
+        sums += 32;
+        residual += 32;
+        out += 32;
+      }
     }
   }
-  const left = columns & 3;
-  if (left == 0) return;
-  let value = f32x4.add(v128.load(sums + offset), bias);
-  if (columnBias != 0) value = f32x4.add(value, loadPartial(columnBias + offset, left));
-  if (residual != 0) value = f32x4.add(value, loadPartial(residual + offset, left));
-  storePartial(out + offset, activateVector(activation, value), left);
+  for (; left > 0; left -= 4) {
+    const count = min(left, 4);
+    let value = f32x4.add(v128.load(sums), bias);
+    if (columnBias != 0) {
+      value = f32x4.add(value, count == 4 ? v128.load(columnBias) : loadPartial(columnBias, count));
+      columnBias += 16;
+    }
+    if (residual != 0) {
+      value = f32x4.add(value, count == 4 ? v128.load(residual) : loadPartial(residual, count));
+      residual += 16;
+    }
+    value = activateVector(activation, value);
+    if (count == 4) v128.store(out, value);
+    else storePartial(out, value, count);
+    sums += 16;
+    out += 16;
+  }
 }

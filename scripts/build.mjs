@@ -1,5 +1,5 @@
-// Builds dist/: TypeScript to JavaScript, and the AssemblyScript kernels to WebAssembly twice, with and without
-// relaxed SIMD (fused multiply-add), so that the cpu device can pick at run time.
+// Builds dist/: TypeScript to JavaScript, and the AssemblyScript kernels to WebAssembly three times, so that the
+// cpu device can pick at run time: plain SIMD, with relaxed SIMD (fused multiply-add), and with tiles for joined vectors too.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -28,6 +28,16 @@ if (existsSync(join(root, entry))) {
     '--disableWarning=112', // about v128 in functions that stay inside the module
     '--enable=simd,threads,relaxed-simd',
   ];
-  run(bin('asc'), [...shared, '--use=RELAXED=0', '--outFile=dist/kernels/kernels.wasm']);
-  run(bin('asc'), [...shared, '--use=RELAXED=1', '--outFile=dist/kernels/kernels.relaxed.wasm']);
+  for (const [name, relaxed, wide] of [
+    ['kernels', 0, 0],
+    ['kernels.relaxed', 1, 0],
+    ['kernels.wide', 1, 1],
+  ]) {
+    run(bin('asc'), [
+      ...shared,
+      `--use=RELAXED=${relaxed}`,
+      `--use=WIDE=${wide}`,
+      `--outFile=dist/kernels/${name}.wasm`,
+    ]);
+  }
 }

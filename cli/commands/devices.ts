@@ -48,7 +48,7 @@ export const devices = defineCommand({
 async function describe(kind: 'webgpu' | 'cpu'): Promise<DeviceReport> {
   let device: Device;
   try {
-    device = await Device.create({ device: kind });
+    device = await Device.create({ device: kind, revectorize: true });
   } catch (error) {
     if (!(error instanceof DetrError)) throw error;
     return { device: kind, available: false, name: error.message, details: {} };

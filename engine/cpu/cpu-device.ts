@@ -13,6 +13,13 @@ const PAGE_BYTES = 65_536;
 const MAXIMUM_PAGES = 65_536;
 const MAXIMUM_THREADS = 256;
 
+/** What tells the builds of the kernels apart, for people. */
+const ARITHMETIC: Readonly<Record<KernelModule['build'], string>> = {
+  plain: 'WebAssembly SIMD, no fused multiply-add',
+  relaxed: 'WebAssembly SIMD, fused multiply-add',
+  wide: 'WebAssembly SIMD joined to 256 bits, fused multiply-add',
+};
+
 interface CpuStorage extends Storage {
   readonly address: number;
   /** The last batch that uses it: until that is done, the host must not write there. */
@@ -60,8 +67,7 @@ export class CpuDevice extends Device {
   private constructor(kernels: KernelModule, memory: WebAssembly.Memory, maximumPages: number, threads: number) {
     super();
     this.threads = threads;
-    const arithmetic = kernels.fusedMultiplyAdd ? 'fused multiply-add' : 'no fused multiply-add';
-    this.name = `cpu (${threads} ${threads === 1 ? 'thread' : 'threads'}, WebAssembly SIMD, ${arithmetic})`;
+    this.name = `cpu (${threads} ${threads === 1 ? 'thread' : 'threads'}, ${ARITHMETIC[kernels.build]})`;
     this.#memory = memory;
     // The kernels' own static data lies in the first page.
     this.#allocator = new Allocator(PAGE_BYTES, maximumPages * PAGE_BYTES, end => this.#growTo(end));
@@ -71,12 +77,12 @@ export class CpuDevice extends Device {
   }
 
   /** @throws OptionError for an impossible thread count, OutOfMemoryError if no address space can be had. */
-  static async open(options: { threads?: number } = {}): Promise<CpuDevice> {
+  static async open(options: { threads?: number; revectorize?: boolean } = {}): Promise<CpuDevice> {
     const threads = options.threads ?? availableParallelism();
     if (!Number.isInteger(threads) || threads < 1 || threads > MAXIMUM_THREADS) {
       throw new OptionError(`threads: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${threads}`);
     }
-    const kernels = await loadKernelModule();
+    const kernels = await loadKernelModule({ revectorize: options.revectorize ?? false });
     const { memory, maximumPages } = reserveMemory();
     return new CpuDevice(kernels, memory, maximumPages, threads);
   }

@@ -1,42 +1,55 @@
 import { readFile } from 'node:fs/promises';
 import { setFlagsFromString } from 'node:v8';
-import { DeviceError } from '../errors.ts';
-
-/** `(func (result v128) … f32x4.relaxed_madd)`: valid only where relaxed SIMD is on. */
-const RELAXED_SIMD_PROBE = new Uint8Array([
-  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, 0x03, 0x02, 0x01, 0x00,
-  0x0a, 0x13, 0x01, 0x11, 0x00, 0x41, 0x00, 0xfd, 0x11, 0x41, 0x00, 0xfd, 0x11, 0x41, 0x00, 0xfd, 0x11, 0xfd, 0x85,
-  0x02, 0x0b,
-]);
+import { DeviceError, OptionError } from '../errors.ts';
+import { joinsVectors } from './revectorization.ts';
 
 /**
- * Node 20 has relaxed SIMD behind a flag, which counts when a module is compiled. DETR_RELAXED_SIMD=0 does without, as
- * machines must that lack it.
+ * The builds of the kernels, each faster than the one before where the machine and V8 have what it needs: `relaxed` has fused
+ * multiply-add, `wide` has tiles whose pairs of 128-bit vectors V8 can join to 256 bits. They add in the same order, so `relaxed`
+ * and `wide` give the same bits.
  */
-function enableRelaxedSimd(): boolean {
-  if (process.env.DETR_RELAXED_SIMD === '0') return false;
-  if (WebAssembly.validate(RELAXED_SIMD_PROBE)) return true;
-  setFlagsFromString('--experimental-wasm-relaxed-simd');
-  return WebAssembly.validate(RELAXED_SIMD_PROBE);
-}
+const BUILDS = { plain: 'kernels.wasm', relaxed: 'kernels.relaxed.wasm', wide: 'kernels.wide.wasm' } as const;
+type Build = keyof typeof BUILDS;
 
 export interface KernelModule {
+  readonly build: Build;
   readonly module: WebAssembly.Module;
   readonly entries: readonly string[];
-  readonly fusedMultiplyAdd: boolean;
 }
 
-let compiled: Promise<KernelModule> | undefined;
+const loaded = new Map<Build, Promise<KernelModule>>();
+let fastest: Promise<KernelModule> | undefined;
 
-/** The kernels, compiled once per process. @throws DeviceError if the build output is missing. */
-export function loadKernelModule(): Promise<KernelModule> {
-  compiled ??= compileKernels();
-  return compiled;
+/**
+ * The fastest build of the kernels that this process can run, compiled once. DETR_KERNELS=plain, relaxed or wide takes that
+ * one, for tests.
+ * @param options revectorize: ask V8 to join vectors, for the whole process
+ * @throws DeviceError if the build output is missing, OptionError for an unknown DETR_KERNELS
+ */
+export function loadKernelModule(options: { readonly revectorize: boolean }): Promise<KernelModule> {
+  const wanted = process.env.DETR_KERNELS;
+  if (wanted !== undefined && !Object.hasOwn(BUILDS, wanted)) {
+    throw new OptionError(`DETR_KERNELS: expected ${Object.keys(BUILDS).join(', ')}, got ${wanted}`);
+  }
+  const relaxed = wanted !== 'plain' && enableRelaxedSimd();
+  if (wanted !== undefined) return load(relaxed ? (wanted as Build) : 'plain');
+  if (!relaxed) return load('plain');
+  if (!enableRevectorization(options.revectorize)) return load('relaxed');
+  fastest ??= load('wide').then(kernels => (joinsVectors(kernels.module) ? kernels : load('relaxed')));
+  return fastest;
 }
 
-async function compileKernels(): Promise<KernelModule> {
-  const fusedMultiplyAdd = enableRelaxedSimd();
-  const url = new URL(`../../kernels/kernels${fusedMultiplyAdd ? '.relaxed' : ''}.wasm`, import.meta.url);
+function load(build: Build): Promise<KernelModule> {
+  let kernels = loaded.get(build);
+  if (kernels === undefined) {
+    kernels = compile(build);
+    loaded.set(build, kernels);
+  }
+  return kernels;
+}
+
+async function compile(build: Build): Promise<KernelModule> {
+  const url = new URL(`../../kernels/${BUILDS[build]}`, import.meta.url);
   let bytes: Buffer;
   try {
     bytes = await readFile(url);
@@ -49,5 +62,28 @@ async function compileKernels(): Promise<KernelModule> {
   const entries = WebAssembly.Module.exports(module)
     .filter(item => item.kind === 'function')
     .map(item => item.name);
-  return { module, entries, fusedMultiplyAdd };
+  return { build, module, entries };
+}
+
+/** `(func (result v128) … f32x4.relaxed_madd)`: valid only where relaxed SIMD is on. */
+const RELAXED_SIMD_PROBE = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, 0x03, 0x02, 0x01, 0x00,
+  0x0a, 0x13, 0x01, 0x11, 0x00, 0x41, 0x00, 0xfd, 0x11, 0x41, 0x00, 0xfd, 0x11, 0x41, 0x00, 0xfd, 0x11, 0xfd, 0x85,
+  0x02, 0x0b,
+]);
+
+/** Node 20 has relaxed SIMD behind a flag, which counts when a module is compiled. */
+function enableRelaxedSimd(): boolean {
+  if (WebAssembly.validate(RELAXED_SIMD_PROBE)) return true;
+  setFlagsFromString('--experimental-wasm-relaxed-simd');
+  return WebAssembly.validate(RELAXED_SIMD_PROBE);
+}
+
+const REVECTORIZE = '--experimental-wasm-revectorize';
+
+/** Whether V8 was asked to join vectors, now or by the flags of the program. Before V8 13 (Node 24) it cannot. */
+function enableRevectorization(ask: boolean): boolean {
+  if (process.arch !== 'x64' || Number.parseInt(process.versions.v8, 10) < 13) return false;
+  if (ask) setFlagsFromString(REVECTORIZE);
+  return ask || process.execArgv.includes(REVECTORIZE);
 }

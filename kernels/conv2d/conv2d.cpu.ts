@@ -107,7 +107,10 @@ function transformWeight({ channelsPerGroup, outChannels }: Conv2dSizes, data: F
 const PACKED_VALUES = 65_536;
 const LEAST = 128;
 const MOST_PIXELS = 512;
-const MOST_TILES = 48;
+/** Tiles that a task transforms: two column panels. More would leave the second-level cache. */
+const TILES = 2 * PANEL_COLUMNS;
+/** Tasks from which on a launch is not cut further, for every task along the output channels transforms the tiles again. */
+const ENOUGH_TASKS = 12;
 
 export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | undefined): WasmProgram {
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, groups } = geometry;
@@ -126,17 +129,16 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | u
     const tileRows = Math.ceil(Math.ceil(outHeight / dilation) / 4);
     const tileColumns = Math.ceil(Math.ceil(outWidth / dilation) / 4);
     const tiles = dilation ** 2 * tileRows * tileColumns;
-    const fitting = Math.min(MOST_TILES, Math.floor(PACKED_VALUES / POINTS / inChannels));
-    const tilesPerTask = evenParts(tiles, PANEL_COLUMNS, fitting);
+    const tilesPerTask = evenParts(tiles, PANEL_COLUMNS, TILES);
     const tileTasks = Math.ceil(tiles / tilesPerTask);
     const panels = leftPanels(outChannels).length;
-    const work = tilesPerTask * POINTS * inChannels * 6;
-    const panelsPerTask = taskLength(panels, 1, batch * tileTasks, work);
+    const panelTasks = Math.ceil(ENOUGH_TASKS / Math.max(batch * tileTasks, 1));
+    const panelsPerTask = evenParts(panels, 1, Math.floor(panels / panelTasks));
     return {
       entry: 'conv2dWinograd',
       tasks: batch * tileTasks * Math.ceil(panels / panelsPerTask),
       scalars: [...planes, dilation, paddingTop, paddingLeft, code, tilesPerTask, panelsPerTask],
-      scratchBytes: 4096 + tilesPerTask * 20 + POINTS * (tilesPerTask * (inChannels + 6) * 4 + 64),
+      scratchBytes: 4096 + tilesPerTask * 24 + POINTS * (tilesPerTask * (inChannels + 6) * 4 + 64),
     };
   }
 

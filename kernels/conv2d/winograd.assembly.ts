@@ -6,7 +6,7 @@
 // one of its own on every D-th row and column: a tile's pixels then lie D apart.
 
 import { activateVector } from '../activation.assembly';
-import { firstRowOf, multiplyPanel, panelsOf, rowsOf } from '../matrix-product.assembly';
+import { finishRow, firstRowOf, multiplyPanel, panelsOf, rowsOf } from '../matrix-product.assembly';
 import { addressAt, integerAt, multiplyAdd } from '../simd.assembly';
 
 const SQRT2: f32 = 1.41421356;
@@ -14,8 +14,11 @@ const SQRT1_2: f32 = 0.70710678;
 
 /** Transformed values per tile and channel. */
 const POINTS: i32 = 36;
-/** Bytes of what `describeTiles` notes per tile: input row and column, whether it lies inside, output row and column. */
-const TILE: usize = 20;
+/**
+ * Bytes of what `describeTiles` notes per tile: input row and column, whether it lies inside, output row and column, whether
+ * its pixels and those of the next three tiles are 16 columns of the same rows.
+ */
+const TILE: usize = 24;
 /** Bytes between the rows of a patch, and of a whole patch of 6x6 input pixels that crosses the border. */
 const PATCH_ROW: usize = 32;
 const PATCH: usize = 6 * PATCH_ROW;
@@ -104,17 +107,34 @@ function transformPatches(
   }
 }
 
+/** All bits of the lanes whose columns, the first of them `column`, lie in 0 … width - 1. */
+// @ts-ignore: decorator
+@inline
+function lanesInside(column: i32, width: i32): v128 {
+  const columns = i32x4.add(i32x4.splat(column), i32x4(0, 1, 2, 3));
+  return i32x4.lt_u(columns, i32x4.splat(width));
+}
+
 /** Copies the 6x6 patch from (`row`, `column`) on, pixels `dilation` apart, zeros for what lies outside. */
 function copyPatch(plane: usize, height: i32, width: i32, row: i32, column: i32, dilation: i32, to: usize): void {
+  const planeEnd = plane + (<usize>(height * width) << 2);
+  const left = lanesInside(column, width);
+  const right = lanesInside(column + 4, width);
   for (let i = 0; i < 6; i++) {
-    v128.store(to, f32x4.splat(0));
-    v128.store(to, f32x4.splat(0), 16);
     const y = row + i * dilation;
-    if (y >= 0 && y < height) {
-      const line = plane + (<usize>(y * width) << 2);
+    const line = plane + (<usize>(y * width) << 2);
+    const from = line + (<isize>column << 2);
+    if (y < 0 || y >= height) {
+      v128.store(to, f32x4.splat(0));
+      v128.store(to, f32x4.splat(0), 16);
+    } else if (dilation == 1 && from + 32 <= planeEnd) {
+      // Beside the row lie other values, which the masks take out.
+      v128.store(to, v128.and(v128.load(from), left));
+      v128.store(to, v128.and(v128.load(from, 16), right), 16);
+    } else {
       for (let j = 0; j < 6; j++) {
         const x = column + j * dilation;
-        if (x >= 0 && x < width) store<f32>(to + (<usize>j << 2), load<f32>(line + (<usize>x << 2)));
+        store<f32>(to + (<usize>j << 2), x >= 0 && x < width ? load<f32>(line + (<usize>x << 2)) : <f32>0);
       }
     }
     to += PATCH_ROW;
@@ -188,7 +208,8 @@ function describeTiles(args: usize, first: i32, count: i32, to: usize): void {
   const width = integerAt(args, 7);
   const dilation = integerAt(args, 11);
   const tileRows = ((integerAt(args, 9) + dilation - 1) / dilation + 3) >> 2;
-  const tileColumns = ((integerAt(args, 10) + dilation - 1) / dilation + 3) >> 2;
+  const outWidth = integerAt(args, 10);
+  const tileColumns = ((outWidth + dilation - 1) / dilation + 3) >> 2;
   for (let tile = first; tile < first + count; tile++) {
     const phase = tile / (tileRows * tileColumns);
     const outRow = phase / dilation + ((tile / tileColumns) % tileRows) * 4 * dilation;
@@ -201,6 +222,7 @@ function describeTiles(args: usize, first: i32, count: i32, to: usize): void {
     store<i32>(to, inside ? 1 : 0, 8);
     store<i32>(to, outRow, 12);
     store<i32>(to, outColumn, 16);
+    store<i32>(to, dilation == 1 && outColumn + 16 <= outWidth ? 1 : 0, 20);
     to += TILE;
   }
 }
@@ -316,17 +338,22 @@ export function conv2dWinograd(args: usize, task: i32, scratch: usize): void {
   transformTiles(args, image, groups, scratch, work, transformed, step);
 
   const bias = addressAt(args, 2);
+  const residual = addressAt(args, 3);
+  const out = addressAt(args, 4);
+  const activation = integerAt(args, 14);
+  const pixels = work + 6 * 96;
   const depthBytes = <usize>channels << 2;
+  const panelStride = depthBytes << 3;
   const sumStride = <usize>groups << 5;
   for (let panel = firstPanel; panel < min(firstPanel + panelsPerTask, panels); panel++) {
     const first = firstRowOf(panel, outChannels);
     const rows = rowsOf(panel, outChannels);
     const productStep = <usize>rows * sumStride;
     let left = addressAt(args, 1) + <usize>(first * POINTS) * depthBytes;
+    memory.fill(products, 0, <usize>POINTS * productStep);
     for (let point: usize = 0; point < <usize>POINTS; point++) {
       const right = transformed + point * step;
-      memory.fill(products + point * productStep, 0, productStep);
-      multiplyPanel(rows, left, right, depthBytes << 3, groups, channels, products + point * productStep, sumStride);
+      multiplyPanel(rows, left, right, panelStride, groups, channels, products + point * productStep, sumStride);
       left += <usize>rows * depthBytes;
     }
     for (let row = 0; row < min(rows, outChannels - first); row++) {
@@ -335,10 +362,20 @@ export function conv2dWinograd(args: usize, task: i32, scratch: usize): void {
       const plane = <usize>((image * outChannels + channel) * outHeight * outWidth) << 2;
       const rowProducts = products + <usize>row * sumStride;
       for (let tile = 0; tile < count; tile += 4) {
-        transformProducts(rowProducts + (<usize>tile << 2), productStep, work, work + 6 * 96);
-        for (let lane = 0; lane < min(4, count - tile); lane++) {
-          const notes = scratch + <usize>(tile + lane) * TILE;
-          writeTile(args, notes, work + 6 * 96 + (<usize>lane << 4), plane, channelBias);
+        transformProducts(rowProducts + (<usize>tile << 2), productStep, work, pixels);
+        const notes = scratch + <usize>tile * TILE;
+        if (load<i32>(notes, 20) && tile + 4 <= count) {
+          const outRow = load<i32>(notes, 12);
+          let to = plane + (<usize>(outRow * outWidth + load<i32>(notes, 16)) << 2);
+          for (let i = 0; i < min(4, outHeight - outRow); i++) {
+            const rowResidual = residual == 0 ? residual : residual + to;
+            finishRow(pixels + (<usize>i << 6), channelBias, 0, rowResidual, out + to, 16, activation);
+            to += <usize>outWidth << 2;
+          }
+        } else {
+          for (let lane = 0; lane < min(4, count - tile); lane++) {
+            writeTile(args, notes + <usize>lane * TILE, pixels + (<usize>lane << 4), plane, channelBias);
+          }
         }
       }
     }

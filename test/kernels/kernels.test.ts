@@ -1,7 +1,7 @@
 // Every kernel x (named, edge and random problems) x every device against its float64 reference.
 //
 //   DETR_TEST_DEVICES  devices, see devices.ts
-//   DETR_TEST_KERNEL   run only the kernels whose names contain this
+//   DETR_TEST_KERNEL   run only the kernels whose names contain one of these, a list with commas
 //   DETR_SEED          repeat a run
 //   DETR_TEST_ALL=1    run the biggest named cases too (see `LIMITS`)
 
@@ -40,7 +40,8 @@ const LIMITS = {
 };
 
 const seed = Number(process.env.DETR_SEED ?? Math.floor(Math.random() * 2 ** 31));
-const selected = allKernels.filter(kernel => kernel.name.includes(process.env.DETR_TEST_KERNEL ?? ''));
+const wantedNames = (process.env.DETR_TEST_KERNEL ?? '').split(',');
+const selected = allKernels.filter(kernel => wantedNames.some(name => kernel.name.includes(name)));
 
 function limitOf(device: Device): Cost {
   if (process.env.DETR_TEST_ALL === '1') return { flops: Infinity, bytes: Infinity };
