@@ -18,7 +18,6 @@ import {
 } from '../../engine/index.ts';
 import { allKernels, type Kernel, type KernelInputs, Random } from '../../kernels/index.ts';
 import { deviceNames, openDevice, triesForms } from './devices.ts';
-import type { ReferenceOutput } from './reference.ts';
 import { references } from './references/index.ts';
 
 const EPSILON = 2 ** -23;
@@ -32,20 +31,22 @@ const SAMPLES = { ends: 50, least: 300, most: 20_000, flops: 1e6 };
 
 /**
  * Named cases beyond a limit take too long to run with every `npm test`, and are counted on stdout. One thread and software
- * adapters are slow.
+ * adapters are slow, and slower still with the forms for hardware.
  */
 const LIMITS = {
   fast: { flops: 4e9, bytes: 2.5e8 },
   slow: { flops: 1e8, bytes: 4e7 },
+  forms: { flops: 1e7, bytes: 4e7 },
 };
 
 const seed = Number(process.env.DETR_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const wantedNames = (process.env.DETR_TEST_KERNEL ?? '').split(',');
 const selected = allKernels.filter(kernel => wantedNames.some(name => kernel.name.includes(name)));
 
-function limitOf(device: Device): Cost {
+function limitOf(name: string, device: Device): Cost {
   if (process.env.DETR_TEST_ALL === '1') return { flops: Infinity, bytes: Infinity };
-  return /, software\)$|\(1 thread,/.test(device.name) ? LIMITS.slow : LIMITS.fast;
+  if (!/, software\)$|\(1 thread,/.test(device.name)) return LIMITS.fast;
+  return triesForms(name) ? LIMITS.forms : LIMITS.slow;
 }
 
 interface Trial {
@@ -123,24 +124,67 @@ interface Difference {
   readonly text: string;
 }
 
-/** The worst of the elements at `indices`. */
-function compare(
-  actual: HostTensor<Float32Array | Int32Array>,
-  expected: ReferenceOutput,
-  indices: Iterable<number>,
-): Difference {
-  if (!sameShape(actual.shape, expected.shape)) {
-    const text = `expected shape ${formatShape(expected.shape)}, got ${formatShape(actual.shape)}`;
+/** What the reference says of the elements of an output that are compared. */
+interface Expected {
+  readonly shape: readonly number[];
+  readonly indices: readonly number[];
+  readonly values: Float64Array;
+  readonly magnitudes: Float64Array;
+}
+
+/** Trials are the same on all devices, so what is expected is worked out once: for the kernel under test, by label. */
+const known = { kernel: '', expected: new Map<string, readonly Expected[]>() };
+
+function expectedOf(kernel: Kernel<unknown>, trial: Trial): readonly Expected[] {
+  if (known.kernel !== kernel.name) {
+    known.kernel = kernel.name;
+    known.expected.clear();
+  }
+  let expected = known.expected.get(trial.label);
+  if (expected === undefined) {
+    expected = workOut(kernel, trial);
+    known.expected.set(trial.label, expected);
+  }
+  return expected;
+}
+
+function workOut(kernel: Kernel<unknown>, { problem, inputs, sampled }: Trial): Expected[] {
+  const reference = references[kernel.name];
+  if (reference === undefined) throw new Error(`${kernel.name}: no reference in test/kernels/references/index.ts`);
+  const outputs = reference.outputs(problem, inputs);
+  const elements = outputs.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const { flops } = kernel.cost(problem);
+  return outputs.map(({ shape, at }) => {
+    const size = elementCount(shape);
+    const indices = [...(sampled ? sampledIndices(size, flops / elements) : indicesBelow(size))];
+    const values = new Float64Array(indices.length);
+    const magnitudes = new Float64Array(indices.length);
+    indices.forEach((index, place) => {
+      const result = at(index);
+      values[place] = typeof result === 'number' ? result : result.value;
+      magnitudes[place] = typeof result === 'number' ? Math.abs(result) : result.magnitude;
+    });
+    return { shape, indices, values, magnitudes };
+  });
+}
+
+/** The worst of the elements that are compared. */
+function compare(actual: HostTensor<Float32Array | Int32Array>, expected: Expected): Difference {
+  const { shape, indices, values, magnitudes } = expected;
+  if (!sameShape(actual.shape, shape)) {
+    const text = `expected shape ${formatShape(shape)}, got ${formatShape(actual.shape)}`;
     return { error: Number.POSITIVE_INFINITY, text };
   }
+  const errorOf = actual.data instanceof Int32Array ? exactError : errorInEpsilons;
   let worst: Difference = { error: 0, text: 'all equal' };
-  for (const index of indices) {
-    const result = expected.at(index);
-    const { value, magnitude } = typeof result === 'number' ? { value: result, magnitude: Math.abs(result) } : result;
+  for (let place = 0; place < indices.length; place++) {
+    const index = indices[place]!;
+    const value = values[place]!;
+    const magnitude = magnitudes[place]!;
     const ours = actual.data[index]!;
-    const error = actual.data instanceof Int32Array ? exactError(ours, value) : errorInEpsilons(ours, value, magnitude);
+    const error = errorOf(ours, value, magnitude);
     if (error > worst.error) {
-      const text = `element ${index} of ${formatShape(expected.shape)}: expected ${value}, got ${ours} (magnitude ${magnitude})`;
+      const text = `element ${index} of ${formatShape(shape)}: expected ${value}, got ${ours} (magnitude ${magnitude})`;
       worst = { error, text };
     }
   }
@@ -198,12 +242,8 @@ async function runTwice(device: Device, kernel: Kernel<unknown>, { problem, inpu
 /** The trial's worst difference from the reference. */
 async function runTrial(device: Device, kernel: Kernel<unknown>, trial: Trial): Promise<Difference> {
   const [first, second] = await runTwice(device, kernel, trial);
-  const reference = references[kernel.name];
-  if (reference === undefined) throw new Error(`${kernel.name}: no reference in test/kernels/references/index.ts`);
-  const expected = reference.outputs(trial.problem, trial.inputs);
+  const expected = expectedOf(kernel, trial);
   assert.is(first.length, expected.length, `${kernel.name}: number of outputs`);
-  const { flops } = kernel.cost(trial.problem);
-  const elements = first.reduce((sum, output) => sum + output.data.length, 0);
   let worst: Difference = { error: 0, text: 'all equal' };
   for (const [index, output] of first.entries()) {
     const again = second[index]!.data;
@@ -211,22 +251,20 @@ async function runTrial(device: Device, kernel: Kernel<unknown>, trial: Trial): 
     if (!output.data.every((value, place) => Object.is(value, again[place]))) {
       return { error: Number.POSITIVE_INFINITY, text: `output ${index} differs from run to run` };
     }
-    const size = output.data.length;
-    const indices = trial.sampled ? sampledIndices(size, flops / elements) : indicesBelow(size);
-    const difference = compare(output, expected[index]!, indices);
+    const difference = compare(output, expected[index]!);
     if (difference.error > worst.error)
       worst = { error: difference.error, text: `output ${index}, ${difference.text}` };
   }
   return worst;
 }
 
-async function checkKernel(device: Device, kernel: Kernel<unknown>, problems: typeof PROBLEMS): Promise<void> {
+async function checkKernel(name: string, device: Device, kernel: Kernel<unknown>): Promise<void> {
   const tolerance = kernel.tolerance ?? 16;
   const failures: string[] = [];
   let worst = 0;
   let count = 0;
-  const limit = limitOf(device);
-  for (const trial of trials(kernel, limit, problems)) {
+  const limit = limitOf(name, device);
+  for (const trial of trials(kernel, limit, triesForms(name) ? PROBLEMS_OF_FORMS : PROBLEMS)) {
     const difference = await runTrial(device, kernel, trial);
     count += 1;
     if (difference.error <= tolerance) worst = Math.max(worst, difference.error);
@@ -241,7 +279,9 @@ async function checkKernel(device: Device, kernel: Kernel<unknown>, problems: ty
   const costs = named.map(problem => kernel.cost(problem));
   const tooBig = costs.filter(({ flops, bytes }) => flops > limit.flops || bytes > limit.bytes);
   const left = tooBig.length === 0 ? '' : `, ${tooBig.length} of ${named.length} named cases left to DETR_TEST_ALL=1`;
-  console.log(`  ${kernel.name}: ${count} problems, worst ${worst.toPrecision(2)} of ${tolerance} epsilons${left}`);
+  console.log(
+    `  ${kernel.name} on ${name}: ${count} problems, worst ${worst.toPrecision(2)} of ${tolerance} epsilons${left}`,
+  );
   assert.is(failures.length, 0, `${failures.join('\n')}\nrepeat with DETR_SEED=${seed}`);
 }
 
@@ -254,23 +294,29 @@ test('every kernel has a name of its own, a reference and named cases', () => {
   for (const kernel of allKernels) assert.ok(Object.keys(kernel.cases).length > 0, `${kernel.name} has no cases`);
 });
 
+const devices = new Map<string, Device>();
+
 for (const name of deviceNames) {
-  let device: Device | undefined;
-
   test(`device ${name} opens`, async () => {
-    device = await openDevice(name);
-    console.log(`\n${name}: ${device.name}`);
+    const device = await openDevice(name);
+    devices.set(name, device);
+    console.log(`${name}: ${device.name}`);
   });
+}
 
-  const problems = triesForms(name) ? PROBLEMS_OF_FORMS : PROBLEMS;
-  for (const kernel of triesForms(name) ? selected.filter(({ hasForms }) => hasForms) : selected) {
+for (const kernel of selected) {
+  for (const name of deviceNames.filter(name => kernel.hasForms || !triesForms(name))) {
     test(`${kernel.name} on ${name}`, async () => {
+      const device = devices.get(name);
       if (device === undefined) throw new Error(`no device ${name}`);
-      await checkKernel(device, kernel, problems);
+      await checkKernel(name, device, kernel);
     });
   }
+}
 
+for (const name of deviceNames) {
   test(`device ${name} holds no memory afterwards`, async () => {
+    const device = devices.get(name);
     if (device === undefined) throw new Error(`no device ${name}`);
     await device.finish();
     const { liveBytes } = device.memory;
