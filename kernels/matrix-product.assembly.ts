@@ -449,28 +449,26 @@ export function finishRow(
 ): void {
   const bias = f32x4.splat(rowBias);
   let left = columns;
-  if (activation <= 1 && columnBias == 0) {
-    // What convolutions do, eight columns at a time.
+  if (activation <= 1) {
+    // What most layers have, eight columns at a time.
     const floor = f32x4.splat(activation == 1 ? 0 : -Infinity);
-    if (residual == 0) {
-      for (; left >= 8; left -= 8) {
-        const low = f32x4.add(v128.load(sums), bias);
-        const high = f32x4.add(v128.load(sums, 16), bias);
-        v128.store(out, atLeast(low, floor));
-        v128.store(out, atLeast(high, floor), 16);
-        sums += 32;
-        out += 32;
+    for (; left >= 8; left -= 8) {
+      let low = f32x4.add(v128.load(sums), bias);
+      let high = f32x4.add(v128.load(sums, 16), bias);
+      if (columnBias != 0) {
+        low = f32x4.add(low, v128.load(columnBias));
+        high = f32x4.add(high, v128.load(columnBias, 16));
+        columnBias += 32;
       }
-    } else {
-      for (; left >= 8; left -= 8) {
-        const low = f32x4.add(f32x4.add(v128.load(sums), bias), v128.load(residual));
-        const high = f32x4.add(f32x4.add(v128.load(sums, 16), bias), v128.load(residual, 16));
-        v128.store(out, atLeast(low, floor));
-        v128.store(out, atLeast(high, floor), 16);
-        sums += 32;
+      if (residual != 0) {
+        low = f32x4.add(low, v128.load(residual));
+        high = f32x4.add(high, v128.load(residual, 16));
         residual += 32;
-        out += 32;
       }
+      v128.store(out, atLeast(low, floor));
+      v128.store(out, atLeast(high, floor), 16);
+      sums += 32;
+      out += 32;
     }
   }
   for (; left > 0; left -= 4) {

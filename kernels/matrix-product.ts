@@ -47,8 +47,8 @@ export function packTransposedPanels(columns: number, depth: number, data: Float
   return packed;
 }
 
-/** How many tasks a launch should at least have, where it is big enough: even shares for up to 16 threads. */
-const TASKS = 64;
+/** How many tasks a launch should at least have, where it is big enough: even shares for up to 8 threads. */
+const TASKS = 32;
 
 /** Multiply-adds below which a task costs more to hand out than it gives. */
 const SMALLEST_TASK = 400_000;

@@ -1,6 +1,7 @@
 // Times detr-webgpu and its peers in turn; see README.md.
 import { fork } from 'node:child_process';
 import { availableParallelism, cpus } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { caseNames } from './cases.mjs';
@@ -29,6 +30,9 @@ if (wrongCases.length > 0 || !(rounds >= 1) || size.length !== 2 || !size.every(
   );
   process.exit(2);
 }
+
+/** Before each turn: threads of the one before may still spin, waiting for work. */
+const PAUSE_MILLISECONDS = 200;
 
 class Contestant {
   #child;
@@ -85,6 +89,7 @@ async function compare(caseName) {
     // Each round begins with another contestant, so that none always follows the same one.
     for (let turn = 0; turn < entries.length; turn++) {
       const entry = entries[(round + turn) % entries.length];
+      await sleep(PAUSE_MILLISECONDS);
       entry.times.push((await entry.contestant.ask('run')).milliseconds);
     }
   }

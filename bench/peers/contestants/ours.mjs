@@ -3,7 +3,7 @@ import { conv2d, linear, packConv2d, packLinear } from '../../../dist/kernels/in
 
 /** Wants `{ device, threads }`; returns `prepare(case)`, which returns `run()`. */
 export async function start({ device: kind, threads }) {
-  const device = await Device.create(kind === 'cpu' ? { device: kind, threads } : { device: kind });
+  const device = await Device.create(kind === 'cpu' ? { device: kind, threads, revectorize: true } : { device: kind });
   return {
     name: `detr-webgpu, ${device.name}`,
     async prepare({ kind: task, input, weight, padding }) {
