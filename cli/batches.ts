@@ -30,6 +30,9 @@ export interface BatchOptions<Result> {
   readonly onFailure?: (failure: Failure) => void;
 }
 
+/** What `finish` throws when the other pictures would fare no better; the run ends with its cause. */
+export class RunEnded extends Error {}
+
 export interface Outcome {
   readonly finished: number;
   readonly failures: readonly Failure[];
@@ -49,6 +52,7 @@ export async function processBatches<Result>(
   let finished = 0;
   const progress = new ProgressBar(inputs.length);
   const fail = (path: string, error: unknown) => {
+    if (error instanceof RunEnded) throw error.cause;
     // A lost device fails everything that follows, and what is no DetrError is a bug: neither is the picture's fault.
     if (error instanceof DeviceLostError || !(error instanceof DetrError)) throw error;
     const failure = { path, message: withoutFile(error.message, path) };

@@ -34,6 +34,13 @@ export async function findPictures(paths: readonly string[]): Promise<InputFile[
   return found;
 }
 
+/** @throws OptionError when there is no such folder */
+export async function requireFolder(path: string, option: string): Promise<void> {
+  const status = await stat(path).catch(() => undefined);
+  if (status?.isDirectory() === true) return;
+  throw new OptionError(`${option}: expected a folder, got ${path}, which ${status ? 'is a file' : 'does not exist'}`);
+}
+
 /** An error's message without the file's name in front, for tables that show the name anyway. */
 export function withoutFile(message: string, file: string): string {
   return message.startsWith(`${file}: `) ? message.slice(file.length + 2) : message;

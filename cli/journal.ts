@@ -42,14 +42,22 @@ export class Journal<Entry> {
         throw new FileError({ file: path }, `line ${index + 2} is damaged; add --restart to begin anew`, { cause });
       }
     }
-    const file = await open(path, 'a');
-    await file.truncate(complete.length);
-    if (first === undefined) await file.appendFile(`${header}\n`);
-    return new Journal(path, entries, file);
+    try {
+      const file = await open(path, 'a');
+      await file.truncate(complete.length);
+      if (first === undefined) await file.appendFile(`${header}\n`);
+      return new Journal(path, entries, file);
+    } catch (error) {
+      throw fileSystemError(path, error);
+    }
   }
 
   async add(id: number, entry: Entry): Promise<void> {
-    await this.#file.appendFile(`${JSON.stringify([id, entry])}\n`);
+    try {
+      await this.#file.appendFile(`${JSON.stringify([id, entry])}\n`);
+    } catch (error) {
+      throw fileSystemError(this.path, error);
+    }
     this.entries.set(id, entry);
   }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { DetrError, OptionError } from '../engine/errors.ts';
+import { fileSystemError } from '../weights/files.ts';
 import { type Command, exitCodes } from './command.ts';
 import { describeOptions, parseCommandLine, suggestion } from './options.ts';
 import { formatTable, plural, printable, wrap } from './terminal.ts';
@@ -87,6 +88,9 @@ async function withInterrupt(run: (signal: AbortSignal) => Promise<number>): Pro
   try {
     const exitCode = await run(controller.signal);
     return controller.signal.aborted ? exitCodes.interrupted : exitCode;
+  } catch (error) {
+    if (controller.signal.aborted && error === controller.signal.reason) return exitCodes.interrupted;
+    throw error;
   } finally {
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
@@ -138,8 +142,10 @@ function packageVersion(): string {
 
 // `detr-webgpu … | head` closes the pipe: that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(exitCodes.success);
+  if (error.code === 'EPIPE') process.exit(exitCodes.success);
+  report('detr-webgpu', fileSystemError('standard output', error));
+  process.exit(exitCodes.failure);
 });
+process.stderr.on('error', () => {}); // there is nobody left to tell
 
 process.exitCode = await main(process.argv.slice(2));

@@ -186,8 +186,8 @@ export function suggestion(word: string, known: readonly string[]): string {
   let nearest: string | undefined;
   let fewest = Math.max(1, Math.floor(word.replace(/^-+/, '').length / 3)) + 1;
   for (const candidate of known) {
-    const startsAlike = word.replace(/^-+/, '').length >= 3 && candidate.startsWith(word);
-    const edits = startsAlike ? 1 : editDistance(word.toLowerCase(), candidate.toLowerCase());
+    const isPart = word.replace(/^-+/, '').length >= 3 && candidate.includes(word);
+    const edits = isPart ? 0 : editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (edits < fewest) {
       fewest = edits;
       nearest = candidate;

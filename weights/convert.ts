@@ -1,11 +1,11 @@
 // Rewriting a checkpoint as the hub would have it (Node only).
-import { copyFile, mkdir, mkdtemp, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../engine/errors.ts';
 import { elementCount } from '../engine/host-tensor.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { storedDataType } from './data-types.ts';
-import { fileSystemError } from './files.ts';
+import { fileSystemError, makeFolder } from './files.ts';
 import { renamedSource } from './match.ts';
 import { hubNames } from './names.ts';
 import type { TensorToWrite } from './safetensors.ts';
@@ -17,6 +17,8 @@ const companionFiles = ['config.json', 'preprocessor_config.json'];
 export interface ConvertOptions {
   /** A config.json for weights that come without one (the original repositories' files). */
   readonly config?: string;
+  /** Gives up before the next tensor, leaving nothing behind. */
+  readonly signal?: AbortSignal;
 }
 
 export interface ConvertResult {
@@ -37,6 +39,7 @@ export interface ConvertResult {
  * @param source anything `openCheckpoint` opens
  * @param destination a folder that does not exist yet, or is empty
  * @throws {FileError} when the source cannot be read, or the destination is taken or cannot be written
+ * @throws the signal's reason when it aborts
  */
 export async function convertCheckpoint(
   source: string,
@@ -51,7 +54,14 @@ export async function convertCheckpoint(
     const renamed = renamedSource(checkpoint, names);
     const tensors = [...renamed.tensors].map(([name, { shape, dtype }]): readonly [string, TensorToWrite] => [
       name,
-      { shape, dtype, data: async () => (await renamed.readNative(name)).data },
+      {
+        shape,
+        dtype,
+        data: async () => {
+          options.signal?.throwIfAborted();
+          return (await renamed.readNative(name)).data;
+        },
+      },
     ]);
     const used = new Set([...names.values()].map(({ name }) => name));
     const bytesOf = ({ shape, dtype }: TensorToWrite) => elementCount(shape) * storedDataType(dtype!)!.bytes;
@@ -90,7 +100,7 @@ async function writeFolder<Result>(destination: string, fill: (folder: string) =
   const parent = dirname(path);
   let temporary: string | undefined;
   try {
-    await mkdir(parent, { recursive: true });
+    await makeFolder(parent);
     temporary = await mkdtemp(join(parent, `.${basename(path)}.`));
     const result = await fill(temporary);
     await rmdir(path).catch(error => {

@@ -1,7 +1,7 @@
 // Files on disk (Node only): reading from any position, and writing so that no half-written file is ever seen.
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../engine/errors.ts';
 import { type ByteSource, checkRange } from './bytes.ts';
 
@@ -85,6 +85,29 @@ export async function writeAtomically(
     await handle.close().catch(() => {});
     await rm(temporary, { force: true });
     throw fileSystemError(path, error);
+  }
+}
+
+/**
+ * Makes a folder and those it lies in, as far as they do not exist. (Node's own recursive `mkdir` takes a file for a folder,
+ * blames a missing parent where the file system is read-only, and never returns in /proc.)
+ * @throws {FileError} when a file is in the way or the file system refuses
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const folder = resolve(path);
+  try {
+    await mkdir(folder).catch(async error => {
+      if (error.code !== 'ENOENT' || dirname(folder) === folder) throw error;
+      await makeFolder(dirname(folder));
+      await mkdir(folder);
+    });
+  } catch (error) {
+    const isThere = await stat(folder).then(
+      status => status.isDirectory(),
+      () => undefined,
+    );
+    if (isThere === false) throw new FileError({ file: path }, 'expected a folder, got a file', { cause: error });
+    if (!isThere) throw fileSystemError(path, error);
   }
 }
 

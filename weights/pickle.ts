@@ -205,8 +205,8 @@ class Unpickler {
   }
 
   global(module: PickleValue, name: PickleValue): void {
-    const path = `${String(module)}.${String(name)}`;
-    const call = this.#options.globals.get(`${String(module)} ${String(name)}`);
+    const path = `${plainText(module)}.${plainText(name)}`;
+    const call = this.#options.globals.get(`${plainText(module)} ${plainText(name)}`);
     if (call === undefined) {
       this.fail(
         `holds ${JSON.stringify(path)}, which is not loaded: only tensors and plain containers are. ` +
@@ -269,6 +269,14 @@ class Unpickler {
     if (match === null) this.fail('expected a quoted string without escapes');
     return match[2]!;
   }
+}
+
+/**
+ * A value for a message or a name. Containers are not looked into: a short pickle can nest them without end, or put them
+ * into each other so often that their text would fill the memory.
+ */
+export function plainText(value: PickleValue): string {
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
 }
 
 function narrow(value: bigint): number | bigint {

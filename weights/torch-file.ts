@@ -10,6 +10,7 @@ import {
   PickleObject,
   PickleTruncated,
   type PickleValue,
+  plainText,
   unpickle,
 } from './pickle.ts';
 import type { Checkpoint, TensorEntry } from './source.ts';
@@ -166,7 +167,7 @@ function torchGlobals(budget: number): PickleGlobals {
     ['argparse Namespace', () => new PickleObject()],
     ['_codecs encode', firstOf],
     ['torch Size', value => listOf(value)],
-    ['torch device', (...values) => values.join(':')],
+    ['torch device', (...values) => values.map(plainText).join(':')],
     [
       'torch._utils _rebuild_tensor',
       (storage, offset, shape, stride) => new TensorRecipe(storage, offset, shape, stride),
@@ -229,7 +230,7 @@ function stateOf(value: PickleValue, file: string): Map<string, TensorRecipe> {
   const nested = stateKeys.map(key => (value instanceof Map ? tensorsIn(value.get(key)) : new Map()));
   const state = [...nested, tensorsIn(value)].find(tensors => tensors.size > 0);
   if (state !== undefined) return state;
-  const keys = value instanceof Map ? [...value.keys()].slice(0, 20).map(key => JSON.stringify(String(key))) : [];
+  const keys = value instanceof Map ? [...value.keys()].slice(0, 20).map(key => JSON.stringify(plainText(key))) : [];
   const found = value instanceof Map ? `a dict with ${keys.join(', ') || 'nothing'}` : 'no dict';
   const places = stateKeys.map(key => `"${key}"`).join(', ');
   throw new FileError({ file }, `expected a dict of tensors, or one under ${places}; got ${found}`);
@@ -378,7 +379,7 @@ async function readPlainFormat(source: ByteSource): Promise<Checkpoint> {
     return storage;
   });
   const [, version, system, value, keys] = values;
-  if (version !== 1001) throw new FileError({ file }, `expected torch's format 1001, got ${String(version)}`);
+  if (version !== 1001) throw new FileError({ file }, `expected torch's format 1001, got ${plainText(version)}`);
   if (!(system instanceof Map) || system.get('little_endian') !== true) {
     throw new FileError({ file }, 'expected a checkpoint written on a little-endian machine');
   }
@@ -429,7 +430,7 @@ async function locateStorages(
     const storage = typeof key === 'string' ? storages.get(key) : undefined;
     const location = { file: source.name, byte: position };
     if (storage?.type === undefined)
-      throw new FileError(location, `nothing refers to storage ${JSON.stringify(String(key))}`);
+      throw new FileError(location, `nothing refers to storage ${JSON.stringify(plainText(key))}`);
     const counter = await readRange(source, position, position + 8);
     const count = new DataView(counter.buffer).getBigInt64(0, true);
     if (count !== BigInt(storage.wholeLength)) {

@@ -26,7 +26,7 @@ export const convert = defineCommand({
   async run({ config, revision, json }, [source, destination], { signal }) {
     const isOnHub = !existsSync(source!) && /^[\w.-]+\/[\w.-]+$/.test(source!);
     const local = isOnHub ? await download(source!, revision, signal) : source!;
-    const result = await convertCheckpoint(local, destination!, config === undefined ? {} : { config });
+    const result = await convertCheckpoint(local, destination!, { signal, ...(config !== undefined && { config }) });
     if (json) {
       process.stdout.write(`${JSON.stringify(result)}\n`);
       return exitCodes.success;

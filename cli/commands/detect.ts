@@ -1,7 +1,7 @@
-import { mkdir } from 'node:fs/promises';
 import { AutoImageProcessor, AutoModelForObjectDetection } from '../../models/auto.ts';
 import { drawDetections } from '../../models/images/draw.ts';
 import { writePng } from '../../models/images/files.ts';
+import { makeFolder } from '../../weights/files.ts';
 import { type Picture, processBatches, summarize } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { findPictures, outputPaths } from '../files.ts';
@@ -64,7 +64,7 @@ export const detect = defineCommand({
             out,
             '.png',
           );
-    if (out !== undefined) await mkdir(out, { recursive: true });
+    if (out !== undefined) await makeFolder(out);
     const threshold = options.threshold ?? chosen.threshold;
 
     return withDevice(options, async device => {

@@ -1,6 +1,6 @@
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { type Device, OptionError } from '../../engine/index.ts';
+import { rm } from 'node:fs/promises';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { type Device, FileError, OptionError } from '../../engine/index.ts';
 import { AutoImageProcessor, AutoModelForImageSegmentation, AutoModelForObjectDetection } from '../../models/auto.ts';
 import { CocoEvaluator } from '../../models/evaluation/coco-evaluator.ts';
 import {
@@ -20,9 +20,10 @@ import {
 } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readImage, writePng } from '../../models/images/files.ts';
 import { readJson } from '../../models/pretrained.ts';
-import { type BatchOptions, type Outcome, type Picture, processBatches, summarize } from '../batches.ts';
+import { makeFolder } from '../../weights/files.ts';
+import { type BatchOptions, type Outcome, type Picture, processBatches, RunEnded, summarize } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
-import { writeJsonFile } from '../files.ts';
+import { requireFolder, writeJsonFile } from '../files.ts';
 import { Journal } from '../journal.ts';
 import {
   anyModelOptions,
@@ -121,8 +122,9 @@ export const evaluate = defineCommand({
       restart: options.restart,
       signal,
     };
+    await requireFolder(images, '--images');
     const dataset = await readJson(annotations);
-    await mkdir(settings.out, { recursive: true });
+    await makeFolder(settings.out);
     const { outcome, total, table, metrics } = await withDevice(options, device =>
       panoptic
         ? evaluatePanoptic(checkPanopticDataset(dataset), annotations, device, settings)
@@ -183,7 +185,11 @@ async function processRemaining<Entry, Result>(
     run,
     finish: async (picture, result) => {
       const { id } = remaining[picture.index]!;
-      await journal.add(id, record(id, picture, result));
+      try {
+        await journal.add(id, record(id, picture, result));
+      } catch (cause) {
+        throw new RunEnded('nothing can be recorded', { cause });
+      }
     },
   });
 }
@@ -259,7 +265,6 @@ async function evaluatePanoptic(
   const { chosen, out, threshold, maskThreshold, overlapThreshold, limit, restart } = settings;
   const truthFolder = annotations.replace(/\.json$/i, '');
   const mapFolder = join(out, 'panoptic');
-  await mkdir(mapFolder, { recursive: true });
   const truths = dataset.annotations.slice(0, limit);
   const stuff = new Set(dataset.categories.filter(({ isthing }) => isthing !== 1).map(({ id }) => id));
   const names = new Map(
@@ -269,6 +274,13 @@ async function evaluatePanoptic(
   const listed = truths.map(({ image_id: id, file_name }) => ({ id, file_name: names.get(id) ?? file_name }));
   const mapNames = new Map(truths.map(({ image_id, file_name }) => [image_id, file_name]));
 
+  const outside = truths.find(({ file_name: name }) => !isInside(name));
+  if (outside !== undefined) {
+    const expected = 'expected the name of a file below the folder of the annotations';
+    throw new FileError({ file: annotations }, `${expected}, got ${JSON.stringify(outside.file_name)}`);
+  }
+  const folders = new Set([mapFolder, ...truths.map(({ file_name: name }) => dirname(join(mapFolder, name)))]);
+  for (const folder of folders) await makeFolder(folder);
   const processor = await openSegmentationProcessor(chosen);
   const model = await AutoModelForImageSegmentation.fromPretrained(chosen.directory, { device });
   const journal = await Journal.open<readonly PanopticSegment[]>(
@@ -326,5 +338,8 @@ async function evaluatePanoptic(
     metrics: { task: 'panoptic', model: chosen.name, threshold, maskThreshold, overlapThreshold, ...metrics },
   };
 }
+
+/** Predictions are written under the names that the annotations give: they must not lead elsewhere. */
+const isInside = (name: string) => !isAbsolute(name) && !name.split(/[/\\]/).includes('..') && !name.includes('\0');
 
 const rounded = (value: number, digits: number) => Number(value.toFixed(digits));

@@ -10,6 +10,7 @@ import {
   type HostTensor,
   OptionError,
 } from '../../engine/index.ts';
+import { fileSystemError } from '../../weights/files.ts';
 import { writeSafetensors } from '../../weights/index.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { deviceOptions, withDevice } from '../models.ts';
@@ -90,9 +91,9 @@ export const parity = defineCommand({
 async function findDumps(folder: string): Promise<string[]> {
   const isDump = (path: string) => existsSync(join(path, 'dump.json'));
   if (isDump(folder)) return [folder];
-  const inside = existsSync(folder)
-    ? (await readdir(folder, { withFileTypes: true })).filter(entry => entry.isDirectory())
-    : [];
+  const inside = await readdir(folder, { withFileTypes: true }).catch(error => {
+    throw fileSystemError(folder, error);
+  });
   const dumps = inside.map(({ name }) => join(folder, name)).filter(isDump);
   if (dumps.length > 0) return dumps.sort();
   throw new FileError({ file: folder }, 'expected a dump, or a folder of dumps: no dump.json there');

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type HostTensor, OptionError } from '../../engine/index.ts';
 import { AutoModelForImageSegmentation } from '../../models/auto.ts';
@@ -7,6 +6,7 @@ import { rleFromMask, rleToBox, rleToCoco } from '../../models/evaluation/rle.ts
 import { drawSegmentation } from '../../models/images/draw.ts';
 import { writePng } from '../../models/images/files.ts';
 import type { Segmentation as PostProcessed } from '../../models/processing/segmentation.ts';
+import { makeFolder } from '../../weights/files.ts';
 import { type Picture, processBatches, summarize } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { findPictures, outputPaths, writeJsonFile } from '../files.ts';
@@ -81,7 +81,7 @@ export const segment = defineCommand({
     const out = options.out ?? (options.json ? undefined : 'segments');
     const paths = inputs.map(({ path }) => path);
     const overlays = out === undefined ? undefined : outputPaths(paths, out, '.png');
-    if (out !== undefined) await mkdir(task === 'instance' ? out : join(out, task), { recursive: true });
+    if (out !== undefined) await makeFolder(task === 'instance' ? out : join(out, task));
 
     return withDevice(options, async device => {
       const processor = await openSegmentationProcessor(chosen);

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type BatchOptions, processBatches, summarize } from '../../cli/batches.ts';
+import { type BatchOptions, processBatches, RunEnded, summarize } from '../../cli/batches.ts';
 import { DetrError, DeviceLostError, OutOfMemoryError } from '../../engine/errors.ts';
 import { writePng } from '../../models/images/files.ts';
 import { temporaryFolder } from '../support/temporary.ts';
@@ -77,6 +77,14 @@ test('a result that cannot be written is the failure of its picture', async () =
     },
   });
   assert.equal([outcome.finished, outcome.failures.length], [2, 1]);
+});
+
+test('when nothing can be recorded any more the run ends with the reason', async () => {
+  const cause = new DetrError('disk full');
+  const finish = async () => {
+    throw new RunEnded('', { cause });
+  };
+  await rejectsWith(() => run(inputs, { finish }), DetrError, /disk full/);
 });
 
 test('a lost device and bugs end the run', async () => {

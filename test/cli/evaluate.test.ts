@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { PanopticDataset } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readTestJson, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { detrWebgpu } from './run-command.ts';
@@ -103,6 +104,20 @@ test('pictures that are missing are reported, and the metrics say how many were 
   assert.is(exitCode, 1);
   assert.match(stderr, /^3 of 3 pictures failed:\n/);
   assert.is(JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8')).images, 0);
+});
+
+test('a panoptic prediction is written below --out, whatever the annotations call it', async () => {
+  const dataset = readTestJson<PanopticDataset>('scenes', 'panoptic.json');
+  const [annotation] = dataset.annotations;
+  for (const name of ['../../outside.png', '/outside.png', 'a\\..\\..\\outside.png']) {
+    const annotations = join(folder, 'hostile.json');
+    writeFileSync(annotations, JSON.stringify({ ...dataset, annotations: [{ ...annotation, file_name: name }] }));
+    const args = panoptic(join(folder, 'a', 'b')).map(arg => (arg.endsWith('panoptic.json') ? annotations : arg));
+    const { exitCode, stderr } = await detrWebgpu(args);
+    assert.is(exitCode, 1);
+    assert.match(stderr, /hostile\.json: expected the name of a file below the folder of the annotations, got "/);
+  }
+  assert.not(existsSync(join(folder, 'outside.png')));
 });
 
 test('annotations of another kind are refused by entry', async () => {

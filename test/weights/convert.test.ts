@@ -124,6 +124,9 @@ test('what lies at the destination is left alone, a failure leaves nothing', asy
     ['transformer.encoder.layers.0.self_attn.in_proj_bias', { shape: [4], data: new Float32Array(4) }],
   ]);
   await rejectsWith(() => convertCheckpoint(uneven, join(folder, 'failed')), FileError, /multiple of 3/);
+  const reason = new Error('stop');
+  const aborted = convertCheckpoint(source, join(folder, 'failed'), { signal: AbortSignal.abort(reason) });
+  assert.is(await aborted.catch(error => error), reason);
   assert.not.ok(existsSync(join(folder, 'failed')));
   assert.equal(
     readdirSync(folder).filter(name => name.startsWith('.')),

@@ -13,6 +13,7 @@ import { openZip, portableCrc32 } from '../../weights/zip.ts';
 import { testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
+import { deepTuple, doublings } from './support/pickles.ts';
 import { type ZipFile, zipArchive } from './support/zip-writer.ts';
 
 // Written by torch 2.13; the same tensors, made contiguous, in expected.safetensors.
@@ -170,6 +171,14 @@ const hostile: [what: string, file: Uint8Array, message: RegExp][] = [
     'a dtype as storage',
     archiveOf(dictOf(tensor(tuple(2), tuple(1), 0, storage('float32')))),
     /refer to a storage of torch/,
+  ],
+  ['a list of lists of lists … as a module', archiveOf(`${doublings(60)}X\x01\0\0\0a\x93.`), /holds "an object.a"/],
+  ['a deep tuple as a module', archiveOf(`${deepTuple(200_000)}X\x01\0\0\0a\x93.`), /holds "an object.a"/],
+  ['a deep tuple as a key', archiveOf(`}${deepTuple(200_000)}Ns.`), /got a dict with "an object"/],
+  [
+    'a deep tuple as a device',
+    archiveOf(`}ctorch\ndevice\n${deepTuple(200_000)}\x85RNs.`),
+    /got a dict with "an object"/,
   ],
 ];
 for (const [what, file, message] of hostile) {

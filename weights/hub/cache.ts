@@ -4,10 +4,10 @@
 //   models--OWNER--NAME/refs/REVISION            which commit a branch or tag stood for when it was last asked
 //   models--OWNER--NAME/.no_exist/COMMIT/FILE    files known not to be there
 import { randomBytes } from 'node:crypto';
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { DownloadError, OptionError } from '../../engine/errors.ts';
-import { fileSystemError, writeAtomically } from '../files.ts';
+import { fileSystemError, makeFolder, writeAtomically } from '../files.ts';
 
 const commitPattern = /^[0-9a-f]{40}$/;
 
@@ -141,12 +141,6 @@ export async function cachedRepositories(cacheDir: string): Promise<string[]> {
   return names
     .filter(name => name.startsWith('models--'))
     .map(name => name.slice('models--'.length).replace('--', '/'));
-}
-
-export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true }).catch(error => {
-    throw fileSystemError(path, error);
-  });
 }
 
 async function exists(path: string): Promise<boolean> {

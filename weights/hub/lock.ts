@@ -2,10 +2,10 @@
 // while it works, so that one left behind by a dead process is seen to be dead. The lock only saves bandwidth: two holders
 // would write the same bytes to the same places.
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
+import { open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
-import { fileSystemError } from '../files.ts';
+import { fileSystemError, makeFolder } from '../files.ts';
 import { pause } from './pause.ts';
 
 const pollMilliseconds = 100;
@@ -23,9 +23,7 @@ export async function withLock<Result>(
   work: () => Promise<Result>,
 ): Promise<Result> {
   const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomBytes(8).toString('hex') });
-  await mkdir(dirname(path), { recursive: true }).catch(error => {
-    throw fileSystemError(dirname(path), error);
-  });
+  await makeFolder(dirname(path));
   while (!(await tryToCreate(path, owner))) {
     if (await isAbandoned(path)) await rm(path, { force: true });
     else await pause(pollMilliseconds, signal);

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { memoryBytes, readRange } from '../../../weights/bytes.ts';
 import { openZip } from '../../../weights/zip.ts';
 import { testData } from '../../support/data.ts';
+import { deepTuple, doublings } from '../../weights/support/pickles.ts';
 import { zipArchive } from '../../weights/support/zip-writer.ts';
 import type { FuzzTarget } from '../target.ts';
 import { checkTorchFile, pickleOf } from './torch-zip.ts';
@@ -17,7 +18,10 @@ export const target: FuzzTarget = {
       const source = await archive.open(pickle);
       return readRange(source, 0, source.size);
     });
-    return [...(await Promise.all(pickles)), Buffer.from(pickleOf(16), 'latin1')];
+    const plain = pickleOf(16);
+    const nested = [doublings(60), deepTuple(20_000)].map(value => plain.replace(/\.$/, () => `U\x01x${value}s.`));
+    const handMade = [plain, ...nested].map(pickle => Buffer.from(pickle, 'latin1'));
+    return [...(await Promise.all(pickles)), ...handMade];
   },
   words: [
     ...[
