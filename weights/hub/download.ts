@@ -34,7 +34,7 @@ export async function downloadFile(
   destination: string,
   settings: HubSettings,
 ): Promise<void> {
-  const what = `cannot download ${remote.label} from ${withoutQuery(remote.url)}`;
+  const what = `cannot download ${remote.label} from ${remote.url}`;
   let mismatch: string | undefined;
   let furthest = 0;
   for (let tries = 0; tries < 2; tries++) {
@@ -75,7 +75,7 @@ async function continueDownload(
   const response = await sendRequest('GET', remote.url, { 'accept-encoding': 'identity', ...range }, settings);
   const refuse = (reason: string): never => {
     response.discard();
-    throw new DownloadError(`cannot download ${remote.label} from ${withoutQuery(remote.url)}: ${reason}`);
+    throw new DownloadError(`cannot download ${remote.label} from ${remote.url}: ${reason}`);
   };
   if (response.status === 416) {
     response.discard();
@@ -174,10 +174,4 @@ async function contentMismatch(path: string, etag: string): Promise<string | und
   }
   const digest = hash.digest('hex');
   return digest === etag ? undefined : `expected ${isSha256 ? 'sha256' : 'git sha1'} ${etag}, got ${digest}`;
-}
-
-/** Signed addresses of storage hold secrets in their query. */
-function withoutQuery(url: string): string {
-  const { origin, pathname } = new URL(url);
-  return origin + pathname;
 }

@@ -24,8 +24,6 @@ export interface HubResponse {
   readonly status: number;
   /** Headers of the answer; what only an earlier, redirecting answer said is kept. */
   readonly headers: Headers;
-  /** Where the content lies: for a HEAD that was sent on to another host, that host's address. */
-  readonly url: string;
   /** The content, chunk by chunk. Ends the request when it is left early. */
   readonly content: AsyncIterable<Uint8Array>;
   /** Ends the request without reading its content. */
@@ -69,7 +67,7 @@ export async function sendRequest(
     if (method === 'HEAD' && next.origin !== hubOrigin) {
       // Its length is that of the redirect's own text.
       known.delete('content-length');
-      return { ...response, headers: known, url: next.href };
+      return { ...response, headers: known };
     }
     url = next;
   }
@@ -105,7 +103,7 @@ async function sendOnce(
   };
   const explain = (error: unknown): unknown => {
     if (settings.signal?.aborted) return settings.signal.reason;
-    return isSilent ? silence : new PassingFailure(networkProblem(error), undefined, { cause: error });
+    return isSilent ? silence : new PassingFailure(networkProblem(error) + proxyHint(), undefined, { cause: error });
   };
 
   try {
@@ -136,7 +134,7 @@ async function sendOnce(
       }
     };
     if (method === 'HEAD') finish();
-    return { status: response.status, headers: response.headers, url: url.href, content: content(), discard: finish };
+    return { status: response.status, headers: response.headers, content: content(), discard: finish };
   } catch (error) {
     finish();
     throw explain(error);
@@ -147,13 +145,19 @@ function failInPassing(response: HubResponse): void {
   const { status, headers } = response;
   if (status !== 408 && status !== 429 && status < 500) return;
   response.discard();
-  const seconds = Number(headers.get('retry-after'));
-  const asked = Number.isFinite(seconds) && seconds > 0 ? 1000 * seconds : undefined;
+  const asked = retryAfterMilliseconds(headers.get('retry-after'));
   const meaning = status === 429 ? 'too many requests' : status === 408 ? 'it waited too long' : 'it is in trouble';
   throw new PassingFailure(
     `the server answered ${status}: ${meaning}`,
     asked === undefined ? undefined : Math.min(asked, maximumRetryAfterMilliseconds),
   );
+}
+
+/** The header holds seconds or a date (RFC 9110, 10.2.3). */
+function retryAfterMilliseconds(header: string | null): number | undefined {
+  if (header === null) return undefined;
+  const milliseconds = /^\s*\d+(\.\d+)?\s*$/.test(header) ? 1000 * Number(header) : Date.parse(header) - Date.now();
+  return milliseconds > 0 ? milliseconds : undefined;
 }
 
 const networkReasons: Readonly<Record<string, string>> = {
@@ -178,13 +182,20 @@ function networkProblem(error: unknown): string {
   for (let depth = 0; depth < 8 && innermost instanceof Error; depth++) {
     const { code } = innermost as NodeJS.ErrnoException;
     if (code !== undefined && networkReasons[code] !== undefined) return networkReasons[code];
-    if (code?.includes('CERT') || code?.startsWith('ERR_TLS'))
-      return `the server's certificate is not trusted (${code})`;
+    if (/CERT|LEAF_SIGNATURE|^ERR_TLS/.test(code ?? ''))
+      return `the server's certificate is not trusted (${code}); if it is your proxy's or mirror's own, name its file in NODE_EXTRA_CA_CERTS`;
     const inner: unknown = innermost instanceof AggregateError ? innermost.errors[0] : innermost.cause;
     if (inner === undefined) break;
     innermost = inner;
   }
   return innermost instanceof Error ? `the connection failed (${innermost.message})` : 'the connection failed';
+}
+
+/** Python's tools use a proxy as soon as it is named; Node.js wants to be told. */
+function proxyHint(): string {
+  const name = ['HTTPS_PROXY', 'https_proxy'].find(name => process.env[name]);
+  if (name === undefined || process.env.NODE_USE_ENV_PROXY) return '';
+  return ` (${name} is set: Node.js 24 and later use it with NODE_USE_ENV_PROXY=1)`;
 }
 
 /**

@@ -193,7 +193,9 @@ class Snapshot {
     await makeFolder(dirname(blob));
     await withLock(repository.lockFile(etag), this.#settings.signal, async () => {
       if (!(await repository.hasBlob(etag, size))) {
-        const remote = { label, file, url: answer.url, etag, size };
+        // Asked for at the hub each time: the storage's address that it gives is good for minutes only.
+        const url = resolveUrl(repository, this.#settings, this.#commit, file);
+        const remote = { label, file, url, etag, size };
         await downloadFile(remote, repository.partialFile(etag), blob, this.#settings);
       }
       await repository.linkFile(this.#commit, file, etag);
@@ -245,8 +247,13 @@ async function headOf(
   revision: string,
   file: string,
 ): Promise<HubResponse> {
-  const url = `${settings.endpoint}/${repository.id}/resolve/${encodeURIComponent(revision)}/${encodeURIComponent(file)}`;
+  const url = resolveUrl(repository, settings, revision, file);
   return sendRequest('HEAD', url, { 'accept-encoding': 'identity' }, settings);
+}
+
+/** The hub's address of a file. */
+function resolveUrl({ id }: CachedRepository, { endpoint }: HubSettings, revision: string, file: string): string {
+  return `${endpoint}/${id}/resolve/${encodeURIComponent(revision)}/${encodeURIComponent(file)}`;
 }
 
 /** The error for an answer that gives no file. */

@@ -56,8 +56,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * @throws {OptionError} when a revision, endpoint or token cannot be one
  */
 export function hubSettings(options: HubOptions = {}, environment: Environment = process.env): HubSettings {
-  const home = environment.HF_HOME ?? join(environment.XDG_CACHE_HOME ?? join('~', '.cache'), 'huggingface');
-  const cache = environment.HF_HUB_CACHE ?? environment.HUGGINGFACE_HUB_CACHE ?? join(home, 'hub');
+  const home = environment.HF_HOME || join(environment.XDG_CACHE_HOME || join('~', '.cache'), 'huggingface');
+  const cache = environment.HF_HUB_CACHE || environment.HUGGINGFACE_HUB_CACHE || join(home, 'hub');
   const seconds = Number(environment.HF_HUB_DOWNLOAD_TIMEOUT) || 10;
   return {
     revision: checkRevision(options.revision ?? 'main'),
@@ -87,9 +87,9 @@ function expandPath(path: string, environment: Environment): string {
 
 function implicitToken(home: string, environment: Environment): string | undefined {
   if (isTrue(environment.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined;
-  const fromEnvironment = environment.HF_TOKEN ?? environment.HUGGING_FACE_HUB_TOKEN;
+  const fromEnvironment = environment.HF_TOKEN || environment.HUGGING_FACE_HUB_TOKEN;
   if (fromEnvironment) return fromEnvironment;
-  const path = expandPath(environment.HF_TOKEN_PATH ?? join(home, 'token'), environment);
+  const path = expandPath(environment.HF_TOKEN_PATH || join(home, 'token'), environment);
   try {
     return readFileSync(path, 'utf8');
   } catch {

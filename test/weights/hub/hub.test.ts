@@ -8,6 +8,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  statSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -23,8 +24,10 @@ import { openCheckpoint } from '../../../weights/checkpoint.ts';
 import { downloadSnapshot, resolveModel } from '../../../weights/hub/hub.ts';
 import { type DownloadProgress, type HubOptions, hubSettings } from '../../../weights/hub/settings.ts';
 import { encodeSafetensors } from '../../../weights/safetensors.ts';
+import { detrWebgpu } from '../../cli/run-command.ts';
 import { temporaryFolder } from '../../support/temporary.ts';
 import { rejectsWith } from '../../support/throws.ts';
+import { selfSigned } from '../support/certificate.ts';
 import {
   announceContent,
   FakeHub,
@@ -210,6 +213,94 @@ const dropAfter = (length: number, request: Request, response: ServerResponse, c
   response.write(content.subarray(begin, begin + length), () => response.destroy());
   return true;
 };
+
+test("storage is asked by an address of the hub's latest making", async () => {
+  let isCut = false;
+  hub.misbehave = ({ host, method, path }, response, content) => {
+    if (host !== 'storage' || method !== 'GET') return false;
+    if (!isCut) {
+      isCut = true;
+      announceContent(response, content!, 0);
+      response.write(content!.subarray(0, 2_000_000), () => response.destroy());
+      return true;
+    }
+    // The first signature has expired.
+    if (hub.count('GET', 'hub', path.slice(path.lastIndexOf('/'))) > 1) return false;
+    refuse(response, 403);
+    return true;
+  };
+  assertWhole(await fetchModel(newCache()));
+  assert.ok(isCut);
+});
+
+test('a Retry-After that is a date is heeded', async () => {
+  let asked = 0;
+  hub.misbehave = (_, response) => {
+    if (asked > 0) return false;
+    asked = performance.now();
+    response.setHeader('retry-after', new Date(Date.now() + 2000).toUTCString());
+    refuse(response, 429);
+    return true;
+  };
+  assertWhole(await fetchModel(newCache()));
+  assert.ok(performance.now() - asked > 900, `after ${performance.now() - asked} ms`);
+});
+
+test('https: a certificate has to be trusted, and one that Node.js is told of is', async () => {
+  const secure = await FakeHub.start(selfSigned);
+  for (const [name, content] of hub.files) secure.files.set(name, content);
+  await rejectsWith(
+    () => fetchModel(newCache(), { endpoint: secure.endpoint, attempts: 1 }),
+    DownloadError,
+    /certificate is not trusted \(\w+\); if it is your proxy's or mirror's own, name its file in NODE_EXTRA_CA_CERTS/,
+  );
+  const certificate = join(root, 'certificate.pem');
+  writeFileSync(certificate, selfSigned.cert);
+  const cache = newCache();
+  const { exitCode, stderr } = await detrWebgpu(['convert', 'owner/model', join(root, 'from-https')], {
+    environment: {
+      NODE_EXTRA_CA_CERTS: certificate,
+      HF_ENDPOINT: secure.endpoint,
+      HF_HUB_CACHE: cache,
+      HF_TOKEN: 'hf_x',
+    },
+  });
+  assert.is(exitCode, 0, stderr);
+  assertSoundCache(cache);
+  assertWhole(join(cache, 'models--owner--model', 'snapshots', firstCommit));
+  for (const { host, authorization } of secure.requests) {
+    assert.is(authorization, host === 'hub' ? 'Bearer hf_x' : undefined);
+  }
+  await secure.stop();
+});
+
+test('Ctrl-C during a download ends it without a word of an error, and the next one resumes there', async () => {
+  hub.misbehave = ({ host, method }, response, content) => {
+    if (host !== 'storage' || method !== 'GET') return false;
+    announceContent(response, content!, 0);
+    response.write(content!.subarray(0, 2_000_000));
+    return true;
+  };
+  const cache = newCache();
+  const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
+  const args = ['convert', 'owner/model', join(root, 'interrupted')];
+  const partial = join(cache, 'models--owner--model', 'blobs', `${sha256(weights)}.detr-webgpu.incomplete`);
+  const stopped = await detrWebgpu(args, {
+    environment,
+    during: child => {
+      const timer = setInterval(() => {
+        if ((statSync(partial, { throwIfNoEntry: false })?.size ?? 0) === 0) return;
+        clearInterval(timer);
+        child.kill('SIGINT');
+      }, 20);
+      child.on('close', () => clearInterval(timer));
+    },
+  });
+  assert.equal([stopped.exitCode, stopped.stderr], [130, '']);
+  hub.forget();
+  assert.is((await detrWebgpu(args, { environment })).exitCode, 0);
+  assert.match(hub.requests.find(({ host }) => host === 'storage')!.range!, /^bytes=[1-9]\d*-$/);
+});
 
 test('a connection that drops in the middle is resumed where it stopped', async () => {
   let drops = 0;
@@ -846,6 +937,8 @@ test('settings come from options, then from the environment', async () => {
   assert.is(hubSettings({}, { ...home, HF_HOME: '/hf', HUGGINGFACE_HUB_CACHE: '/old' }).cacheDir, '/old');
   assert.is(hubSettings({}, { ...home, HUGGINGFACE_HUB_CACHE: '/old', HF_HUB_CACHE: '~/new' }).cacheDir, '/user/new');
   assert.is(hubSettings({ cacheDir: '$HOME/c' }, { ...home, HF_HUB_CACHE: '/new' }).cacheDir, '/user/c');
+  const unset = { ...home, HF_HOME: '', HF_HUB_CACHE: '', XDG_CACHE_HOME: '', HF_ENDPOINT: '' };
+  assert.is(hubSettings({}, unset).cacheDir, '/user/.cache/huggingface/hub');
   assert.is(hubSettings({}, home).endpoint, 'https://huggingface.co');
   assert.is(
     hubSettings({}, { ...home, HF_ENDPOINT: 'https://mirror.example/hf/' }).endpoint,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 export const firstCommit = '1111111111111111111111111111111111111111';
@@ -35,13 +36,18 @@ export class FakeHub {
   readonly #hub: Server;
   readonly #storage: Server;
 
-  private constructor() {
-    this.#hub = createServer((request, response) => this.#answer('hub', request, response));
-    this.#storage = createServer((request, response) => this.#answer('storage', request, response));
+  readonly #scheme: string;
+
+  private constructor(certificate: { key: string; cert: string } | undefined) {
+    const serve = (answer: RequestListener) =>
+      certificate === undefined ? createServer(answer) : createSecureServer(certificate, answer);
+    this.#scheme = certificate === undefined ? 'http' : 'https';
+    this.#hub = serve((request, response) => this.#answer('hub', request, response));
+    this.#storage = serve((request, response) => this.#answer('storage', request, response));
   }
 
-  static async start(): Promise<FakeHub> {
-    const hub = new FakeHub();
+  static async start(certificate?: { key: string; cert: string }): Promise<FakeHub> {
+    const hub = new FakeHub(certificate);
     for (const server of [hub.#hub, hub.#storage]) {
       await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
       server.unref();
@@ -50,11 +56,11 @@ export class FakeHub {
   }
 
   get endpoint(): string {
-    return `http://127.0.0.1:${(this.#hub.address() as AddressInfo).port}`;
+    return `${this.#scheme}://127.0.0.1:${(this.#hub.address() as AddressInfo).port}`;
   }
 
   get storageEndpoint(): string {
-    return `http://127.0.0.1:${(this.#storage.address() as AddressInfo).port}`;
+    return `${this.#scheme}://127.0.0.1:${(this.#storage.address() as AddressInfo).port}`;
   }
 
   /** Requests of that kind so far: `GET storage model.safetensors`. */
