@@ -27,7 +27,7 @@ export function memoryBytes(bytes: Uint8Array, name: string): ByteSource {
 }
 
 /** A ByteSource's bytes from `begin` to `end`. `end` must not lie beyond the source's. */
-export async function readRange(source: ByteSource, begin: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+export async function readRange(source: ByteSource, begin: number, end: number): Promise<Uint8Array> {
   checkRange(source, begin, end - begin);
   const bytes = new Uint8Array(end - begin);
   await source.read(bytes, begin);

@@ -1,6 +1,6 @@
 import { ShapeError } from '../../engine/errors.ts';
 import { Canvas, type Color, grow, type Rectangle, sharedArea } from './canvas.ts';
-import { measureText, renderText } from './font.ts';
+import { measureText, renderText, type TextMask } from './font.ts';
 import { checkImage, type Image } from './image.ts';
 import { classColor, readableOn } from './palette.ts';
 
@@ -58,6 +58,7 @@ export function drawDetections(image: Image, detections: readonly DetectionToDra
   for (const [index, detection] of bestFirst.entries()) {
     tags.place(tagText(detection), classColor(detection.labelId), aroundBox(boxes[index]!));
   }
+  tags.draw();
   return canvas.toImage();
 }
 
@@ -104,6 +105,7 @@ export function drawSegmentation(image: Image, map: SegmentationMap, segments: r
     if (center.clearance < style.capital) continue;
     tags.place(tagText(segment), colors.get(segment.id)!, aroundPoint(center));
   }
+  tags.draw();
   return canvas.toImage();
 }
 
@@ -136,12 +138,13 @@ function styleFor(width: number, height: number): Style {
   };
 }
 
-/** Pictures whose short side is below this are enlarged before they are drawn on. */
+/** Pictures whose short side is below this are enlarged before they are drawn on; long ones no more than fourfold. */
 const smallestComfortableSide = 400;
 
 function enlargement({ width, height }: Image): number {
   const shortest = Math.min(width, height);
-  return Math.min(4, Math.max(1, Math.ceil(smallestComfortableSide / shortest)));
+  const largest = Math.max(4, Math.floor((4 * smallestComfortableSide) / Math.max(width, height)));
+  return Math.min(largest, Math.max(1, Math.ceil(smallestComfortableSide / shortest)));
 }
 
 /** Box edges on whole pixels, inside the picture, at least as large as their own line. */
@@ -189,12 +192,18 @@ function aroundPoint({ x, y }: { x: number; y: number }): Candidates {
     [0, 1, -1, 2, -2, 3, -3].map(step => [Math.round(x - width / 2), Math.round(y - height / 2 + step * height)]);
 }
 
+interface Tag {
+  readonly rectangle: Rectangle;
+  readonly color: Color;
+  readonly text: TextMask;
+}
+
 /** Places tags one after the other: inside the picture, and clear of earlier tags where that is possible. */
 class TagLayout {
   readonly #canvas: Canvas;
   readonly #style: Style;
   readonly #height: number;
-  readonly #taken: Rectangle[] = [];
+  readonly #tags: Tag[] = [];
 
   constructor(canvas: Canvas, style: Style, height = canvas.height) {
     this.#canvas = canvas;
@@ -215,7 +224,8 @@ class TagLayout {
       const left = Math.max(0, Math.min(this.#canvas.width - width, wishedLeft));
       const top = Math.max(0, Math.min(this.#height - height, wishedTop));
       const rectangle = { left, top, right: left + width, bottom: top + height };
-      const hidden = this.#taken.reduce((area, tag) => area + sharedArea(rectangle, tag), 0) / (width * height);
+      const hidden =
+        this.#tags.reduce((area, tag) => area + sharedArea(rectangle, tag.rectangle), 0) / (width * height);
       const moved = (Math.abs(left - wishedLeft) + Math.abs(top - wishedTop)) / height;
       const cost = preference * 0.05 + moved + 10 * hidden;
       if (cost < lowestCost) {
@@ -223,12 +233,18 @@ class TagLayout {
         best = rectangle;
       }
     }
-    if (best === undefined) return;
-    this.#taken.push(best);
+    if (best !== undefined) this.#tags.push({ rectangle: best, color, text: mask });
+  }
+
+  /** Draws the tags: where there is not room for all, earlier ones cover later ones. */
+  draw(): void {
+    const { capital, padding, halo } = this.#style;
     const radius = Math.round(capital * 0.3);
-    this.#canvas.fillRectangle(grow(best, this.#style.halo), radius + this.#style.halo, shadow);
-    this.#canvas.fillRectangle(best, radius, { color });
-    this.#canvas.drawText(mask, best.left + padding, best.top + 1, { color: readableOn(color) });
+    for (const { rectangle, color, text } of this.#tags.toReversed()) {
+      this.#canvas.fillRectangle(grow(rectangle, halo), radius + halo, shadow);
+      this.#canvas.fillRectangle(rectangle, radius, { color });
+      this.#canvas.drawText(text, rectangle.left + padding, rectangle.top + 1, { color: readableOn(color) });
+    }
   }
 }
 

@@ -150,6 +150,16 @@ test('tags stay inside the picture and apart from each other', () => {
   }
 });
 
+test('where tags have no room, the best detection keeps its own', () => {
+  const crowd = Array.from({ length: 60 }, (_, index) => {
+    return { label: 'fire hydrant', labelId: index === 0 ? 1 : 2, score: 0.9 - index / 100, box: [300, 200, 340, 260] };
+  });
+  const tagPixels = (detections: typeof crowd) => pixelsOf(drawDetections(grey(640, 480), detections), classColor(1));
+  const [left, top] = tagPixels(crowd.slice(0, 1))[0]!;
+  const inTag = (found: [number, number][]) => found.filter(([x, y]) => y < 199 && x >= left && y >= top).length;
+  assert.is(inTag(tagPixels(crowd)), inTag(tagPixels(crowd.slice(0, 1))));
+});
+
 test('a label longer than the picture is shortened', () => {
   const drawn = drawDetections(grey(500, 420), [
     { label: 'a very long label '.repeat(20), labelId: 1, box: [10, 60, 200, 200] },
@@ -171,6 +181,16 @@ test('small pictures are enlarged smoothly by a whole factor', () => {
   assert.ok(
     row.every((value, x) => x === 0 || (value >= row[x - 1]! && value - row[x - 1]! <= 1)),
     'a ramp stays a ramp',
+  );
+  // An icon becomes as large as a label needs, a thin strip no more than four times as large.
+  const sizes = [grey(24, 16), grey(1, 1), grey(2000, 20)].map(small => drawDetections(small, []));
+  assert.equal(
+    sizes.map(({ width, height }) => [width, height]),
+    [
+      [600, 400],
+      [400, 400],
+      [8000, 80],
+    ],
   );
 });
 
