@@ -2,7 +2,7 @@
 export function doublings(depth: number): string {
   const recall = (index: number) => `h${String.fromCharCode(index)}`;
   const next = Array.from({ length: depth - 1 }, (_, index) => {
-    return `](${recall(index)}${recall(index)}eq${String.fromCharCode(index + 1)}`;
+    return `0](${recall(index)}${recall(index)}eq${String.fromCharCode(index + 1)}`;
   });
   return `](X\x04\0\0\0longeq\0${next.join('')}`;
 }
