@@ -2,13 +2,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DetrError } from '../../engine/errors.ts';
 import { watchAllocations } from './allocation.ts';
+import { jsonTarget } from './json.ts';
 import { Random } from './random.ts';
 import { fuzzInput, runTarget } from './run.ts';
 import { superviseTarget } from './supervise.ts';
 import type { FuzzTarget } from './target.ts';
 import { fuzzTargets } from './targets.ts';
 
-// A short run with the same inputs every time; `node dist/test/fuzz/main.js --runs N` is the long one.
+// A short run with the same inputs every time; `npm run fuzz` is the long one.
 for (const name of Object.keys(fuzzTargets)) {
   test(`${name}: mutated input is read or refused in words`, async () => {
     const report = await superviseTarget(name, { seed: 7, begin: 0, end: 400 });
@@ -37,6 +38,18 @@ test('the harness notices crashes, slow inputs and refused seeds', async () => {
   assert.equal(
     refused.findings.map(({ index }) => index),
     [-1],
+  );
+});
+
+test('JSON inputs do not depend on the inputs before them', () => {
+  const target = jsonTarget({ seeds: () => [{ list: [1], object: { a: 1 } }], words: ['a', 'b'], run: () => {} });
+  const seeds = target.seeds() as Uint8Array[];
+  const input = (index: number) => Buffer.from(fuzzInput('x', target, seeds, 1, index)).toString();
+  const fresh = Array.from({ length: 50 }, (_, index) => input(index));
+  for (let index = 50; index < 20_000; index++) input(index);
+  assert.equal(
+    fresh.map((_, index) => input(index)),
+    fresh,
   );
 });
 

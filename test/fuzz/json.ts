@@ -65,7 +65,7 @@ function mutateOnce(root: { value: unknown }, others: readonly unknown[], words:
       else if (parent !== root) delete parent[key];
       break;
     case 1:
-      parent[key] = typeof current === 'number' ? changedNumber(current, random) : random.pick(interestingValues);
+      parent[key] = typeof current === 'number' ? changedNumber(current, random) : interestingValue(random);
       break;
     case 2:
       parent[key] = random.pick(words);
@@ -74,15 +74,18 @@ function mutateOnce(root: { value: unknown }, others: readonly unknown[], words:
       parent[key] = structuredClone(somewhereIn(random.pick(others), random));
       break;
     case 4:
-      if (Array.isArray(current)) current.push(structuredClone(current[0] ?? random.pick(interestingValues)));
+      if (Array.isArray(current)) current.push(structuredClone(current[0] ?? interestingValue(random)));
       else if (typeof current === 'object' && current !== null)
-        (current as Record<string, unknown>)[random.pick(words)] = random.pick(interestingValues);
+        (current as Record<string, unknown>)[random.pick(words)] = interestingValue(random);
       else parent[key] = [current];
       break;
     default:
-      parent[key] = structuredClone(random.pick(interestingValues));
+      parent[key] = interestingValue(random);
   }
 }
+
+/** A copy: a later change must not reach the value that other inputs are made of. */
+const interestingValue = (random: Random): unknown => structuredClone(random.pick(interestingValues));
 
 const changedNumber = (value: number, random: Random): number =>
   random.pick([value + 1, value - 1, -value, value * 2, value / 2, value * 1e9, value + 0.5, 0, value * 100]);

@@ -1,4 +1,4 @@
-// Fuzzing by command: node dist/test/fuzz/main.js [--runs N] [--target NAME]… [--seed S] [--only INDEX]
+// Fuzzing by command: npm run fuzz -- [--runs N] [--target NAME]… [--seed S] [--only INDEX]
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
