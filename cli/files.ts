@@ -53,12 +53,15 @@ export function withoutFile(message: string, file: string): string {
 export function outputPaths(pictures: readonly string[], folder: string, ending: string): string[] {
   const inputs = new Set(pictures.map(path => resolve(path)));
   const taken = new Set<string>();
+  const copies = new Map<string, number>();
   return pictures.map(picture => {
     const stem = basename(picture, extname(picture));
     let path = join(folder, stem + ending);
     // On file systems that ignore case, Photo.png and photo.png are one file.
-    for (let copy = 2; taken.has(path.toLowerCase()); copy++) path = join(folder, `${stem}-${copy}${ending}`);
+    let copy = copies.get(stem.toLowerCase()) ?? 1;
+    while (taken.has(path.toLowerCase())) path = join(folder, `${stem}-${++copy}${ending}`);
     taken.add(path.toLowerCase());
+    copies.set(stem.toLowerCase(), copy);
     if (inputs.has(resolve(path))) {
       throw new OptionError(
         `--out: expected a folder without the pictures themselves, got ${folder}, where ${path} is one`,

@@ -2,7 +2,7 @@ import { basename, join } from 'node:path';
 import { type HostTensor, OptionError } from '../../engine/index.ts';
 import { AutoModelForImageSegmentation } from '../../models/auto.ts';
 import { panopticImage, toPanopticPrediction } from '../../models/evaluation/panoptic-evaluator.ts';
-import { rleFromMask, rleToBox, rleToCoco } from '../../models/evaluation/rle.ts';
+import { type Rle, rleFromMask, rleToBox, rleToCoco } from '../../models/evaluation/rle.ts';
 import { drawSegmentation } from '../../models/images/draw.ts';
 import { writePng } from '../../models/images/files.ts';
 import type { Segmentation as PostProcessed } from '../../models/processing/segmentation.ts';
@@ -128,10 +128,10 @@ export const segment = defineCommand({
             return { id, label, labelId: label_id, ...(score === undefined ? {} : { score }) };
           });
           writePng(overlay, drawSegmentation(image, { width, height, data: ids.data }, shown));
-          const entry = { id: index + 1, file: path, mapName: basename(overlay), width, height, ids, segments };
+          const entry = { id: index + 1, file: path, mapName: basename(overlay), width, height, segments };
           if (task === 'panoptic') writePng(join(out!, task, entry.mapName), panopticImage(ids));
           if (task === 'semantic') writePng(join(out!, task, entry.mapName), labelImage(ids));
-          files.push(task === 'instance' ? entry : { ...entry, ids: undefined });
+          files.push({ ...entry, ...(task === 'instance' && { masks: segments.map(({ id }) => maskOf(ids, id)) }) });
         }
         process.stdout.write(
           options.json
@@ -170,8 +170,19 @@ interface FileEntry {
   readonly mapName: string;
   readonly width: number;
   readonly height: number;
-  readonly ids: HostTensor<Int32Array> | undefined;
   readonly segments: readonly Segment[];
+  /** Of the segments, for instances. */
+  readonly masks?: readonly Rle[];
+}
+
+/** The pixels of a segment, run-length encoded: maps of a folder full of pictures would fill the memory. */
+function maskOf({ shape, data }: HostTensor<Int32Array>, segment: number): Rle {
+  const [height, width] = shape as [number, number];
+  return rleFromMask(
+    data.map(id => (id === segment ? 1 : 0)),
+    height,
+    width,
+  );
 }
 
 /** A map of labels as segments: one for every class, under the label's id plus one. */
@@ -240,13 +251,9 @@ function cocoDataset(
     }));
     return { images, annotations, categories };
   }
-  const annotations = files.flatMap(({ id: image_id, ids, height, width, segments }) =>
-    segments.map(({ id, label_id: category_id, score, area }) => {
-      const rle = rleFromMask(
-        ids!.data.map(pixel => (pixel === id ? 1 : 0)),
-        height,
-        width,
-      );
+  const annotations = files.flatMap(({ id: image_id, masks, segments }) =>
+    segments.map(({ label_id: category_id, score, area }, index) => {
+      const rle = masks![index]!;
       return { image_id, category_id, bbox: rleToBox(rle), segmentation: rleToCoco(rle), area, iscrowd: 0, score };
     }),
   );
