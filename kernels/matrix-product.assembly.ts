@@ -383,18 +383,24 @@ function packTwo(r0: usize, r1: usize, k: i32, out: usize, step: usize): void {
 
 /** Packs `rows` rows of a row-major matrix as left panels. Rows that fill up the last panel repeat the last row. */
 export function packRows(x: usize, stride: usize, rows: i32, k: i32, out: usize): void {
+  packRowsAt(x, stride, rows, k, out, 0, k);
+}
+
+/** Like `packRows`, as steps `start` to `start + k` of panels of `depth` steps. */
+export function packRowsAt(x: usize, stride: usize, rows: i32, k: i32, out: usize, start: i32, depth: i32): void {
   const last = x + <usize>(rows - 1) * stride;
   const panels = panelsOf(rows);
   for (let panel = 0; panel < panels; panel++) {
     const height = rowsOf(panel, rows);
     const step = <usize>height << 2;
     const first = x + <usize>firstRowOf(panel, rows) * stride;
+    const to = out + step * <usize>start;
     const r1 = min(first + stride, last);
     const r2 = min(first + 2 * stride, last);
     const r3 = min(first + 3 * stride, last);
-    packFour(first, r1, r2, r3, k, out, step);
-    if (height == 6) packTwo(min(first + 4 * stride, last), min(first + 5 * stride, last), k, out + 16, step);
-    out += step * <usize>k;
+    packFour(first, r1, r2, r3, k, to, step);
+    if (height == 6) packTwo(min(first + 4 * stride, last), min(first + 5 * stride, last), k, to + 16, step);
+    out += step * <usize>depth;
   }
 }
 

@@ -136,7 +136,7 @@ function launch(
       ),
     wasm: () => {
       const blocks = Math.ceil(queries / QUERIES_PER_BLOCK);
-      const queryBlock = 4 * Math.ceil(queries / blocks / 4);
+      const queryBlock = 6 * Math.ceil(queries / blocks / 6);
       return {
         entry: weights ? 'attentionWithWeights' : 'attention',
         tasks: batch * heads * blocks,
@@ -154,8 +154,8 @@ const KEYS_PER_BLOCK = 128;
 /** What attention.assembly.ts lays out in scratch memory. */
 function scratchBytes(queryBlock: number, depth: number, valueWidth: number): number {
   const paddedValueWidth = 8 * Math.ceil(valueWidth / 8);
-  const queries = queryBlock * (depth + paddedValueWidth + 2);
-  const keys = KEYS_PER_BLOCK * (depth + paddedValueWidth + 1 + 4);
+  const queries = (queryBlock + 4) * (depth + paddedValueWidth + 2);
+  const keys = KEYS_PER_BLOCK * (depth + paddedValueWidth + 1 + 6 + 6);
   return 4 * (queries + keys);
 }
 
