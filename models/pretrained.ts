@@ -36,17 +36,17 @@ type MaskData = Int32Array | Float32Array | Uint8Array | BigInt64Array;
 /** The arguments of HuggingFace's `forward`, in camelCase. */
 export interface ForwardInputs {
   /** [B, 3, H, W], normalised; padded at the bottom and right. */
-  readonly pixelValues?: HostTensor;
+  readonly pixelValues?: HostTensor | undefined;
   /** [B, H, W], 1 = real, 0 = padding; all real when absent. */
   readonly pixelMask?: HostTensor<MaskData> | undefined;
   /** [B, S, D]: takes the place of the backbone's projected map (DETR; the other families ignore it). */
-  readonly inputsEmbeds?: HostTensor;
+  readonly inputsEmbeds?: HostTensor | undefined;
   /** [B, Q, D]: the decoder's first state instead of zeros (DETR; the other families ignore it). */
-  readonly decoderInputsEmbeds?: HostTensor;
+  readonly decoderInputsEmbeds?: HostTensor | undefined;
   /** [B, Q], 1 = attend to the query, 0 = mask it in self-attention (DETR; the other families ignore it). */
-  readonly decoderAttentionMask?: HostTensor<MaskData>;
+  readonly decoderAttentionMask?: HostTensor<MaskData> | undefined;
   /** The encoder's result from an earlier pass, [B, S, D]; the encoder is skipped. */
-  readonly encoderOutputs?: { readonly last_hidden_state: HostTensor };
+  readonly encoderOutputs?: { readonly last_hidden_state: HostTensor } | undefined;
   readonly outputHiddenStates?: boolean;
   readonly outputAttentions?: boolean;
 }

@@ -67,8 +67,6 @@ async function readAll(file: string): Promise<Map<string, HostTensor>> {
 }
 
 function dumpInputs(tensors: ReadonlyMap<string, HostTensor>): LabelledInputs {
-  const pixelValues = tensors.get('pixel_values');
-  const pixelMask = tensors.get('pixel_mask');
   const labels: ImageTargets[] = [];
   for (let image = 0; tensors.has(`labels.${image}.class_labels`); image++) {
     const classLabels = tensors.get(`labels.${image}.class_labels`)!;
@@ -79,9 +77,14 @@ function dumpInputs(tensors: ReadonlyMap<string, HostTensor>): LabelledInputs {
       ...(masks && { masks: { shape: masks.shape, data: Uint8Array.from(masks.data) } }),
     });
   }
+  const memory = tensors.get('encoder_outputs');
   return {
-    ...(pixelValues && { pixelValues }),
-    ...(pixelMask && { pixelMask }),
+    pixelValues: tensors.get('pixel_values'),
+    pixelMask: tensors.get('pixel_mask'),
+    inputsEmbeds: tensors.get('inputs_embeds'),
+    decoderInputsEmbeds: tensors.get('decoder_inputs_embeds'),
+    decoderAttentionMask: tensors.get('decoder_attention_mask'),
+    encoderOutputs: memory && { last_hidden_state: memory },
     ...(labels.length > 0 && { labels }),
   };
 }

@@ -19,6 +19,7 @@ export interface ResNetConfig {
   /** Blocks of each stage. */
   readonly depths: readonly number[];
   readonly layerType: 'basic' | 'bottleneck';
+  /** After the stem and each block. Inside a block it is always ReLU, whatever `hidden_act` says: transformers' quirk. */
   readonly activation: Activation;
   readonly downsampleInFirstStage: boolean;
   /** The original v1: the stride of a bottleneck on its first 1x1 convolution. */
@@ -81,9 +82,8 @@ class BasicBlock extends ResidualBlock {
   }
 
   override forward(x: Tensor): Tensor {
-    const { activation } = this;
-    const hidden = this.conv1.forward(x, { activation });
-    return this.conv2.forward(hidden, { residual: this.shortcut(x), activation });
+    const hidden = this.conv1.forward(x, { activation: 'relu' });
+    return this.conv2.forward(hidden, { residual: this.shortcut(x), activation: this.activation });
   }
 }
 
@@ -115,11 +115,10 @@ class Bottleneck extends ResidualBlock {
   }
 
   override forward(x: Tensor): Tensor {
-    const { activation } = this;
-    const narrow = this.conv1.forward(x, { activation });
-    const hidden = this.conv2.forward(narrow, { activation });
+    const narrow = this.conv1.forward(x, { activation: 'relu' });
+    const hidden = this.conv2.forward(narrow, { activation: 'relu' });
     narrow.dispose();
-    return this.conv3.forward(hidden, { residual: this.shortcut(x), activation });
+    return this.conv3.forward(hidden, { residual: this.shortcut(x), activation: this.activation });
   }
 }
 
