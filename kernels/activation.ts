@@ -44,7 +44,8 @@ const ALIASES: Readonly<Record<string, Activation>> = {
 
 /** The activation that a configuration names. @throws OptionError for one that is unknown. */
 export function activationByName(name: string): Activation {
-  const activation = activations.find(known => known === name) ?? ALIASES[name];
+  const activation =
+    activations.find(known => known === name) ?? (Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined);
   if (activation === undefined) {
     const known = [...activations, ...Object.keys(ALIASES)].join(', ');
     throw new OptionError(`activation: expected one of ${known}, got ${JSON.stringify(name)}`);

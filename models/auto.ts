@@ -35,12 +35,10 @@ export function pickByModelType<Choice>(
   choices: Readonly<Record<string, Choice>>,
   task: string,
 ): Choice {
-  const choice = typeof raw.model_type === 'string' ? choices[raw.model_type] : undefined;
-  if (choice !== undefined) return choice;
+  const type = raw.model_type;
+  if (typeof type === 'string' && Object.hasOwn(choices, type)) return choices[type]!;
   const known = Object.keys(choices).join(', ');
-  throw new ConfigError(
-    `config: model_type: expected one of ${known} for ${task}, got ${JSON.stringify(raw.model_type)}`,
-  );
+  throw new ConfigError(`config: model_type: expected one of ${known} for ${task}, got ${JSON.stringify(type)}`);
 }
 
 async function fromPretrained<Model>(
@@ -150,9 +148,8 @@ export interface RunnableModel extends Omit<PreTrainedModel<BaseConfig, object>,
 
 /** @throws OptionError listing the known classes. */
 export function modelClass(name: string): AnyModelClass {
-  const found = modelClasses[name as ModelClassName];
-  if (found === undefined) {
+  if (!Object.hasOwn(modelClasses, name)) {
     throw new OptionError(`model class: expected one of ${Object.keys(modelClasses).join(', ')}, got ${name}`);
   }
-  return found as unknown as AnyModelClass;
+  return modelClasses[name as ModelClassName] as unknown as AnyModelClass;
 }

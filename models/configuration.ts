@@ -44,7 +44,7 @@ const choice = <Value extends string>(fallback: Value, values: readonly Value[])
 
 const activation: Field<Activation> = (raw, key) => {
   try {
-    return activationByName(raw === undefined || raw === null ? 'relu' : String(raw));
+    return activationByName(String(raw ?? 'relu'));
   } catch (cause) {
     throw new ConfigError(`config: ${key}: ${(cause as Error).message}`, { cause });
   }
@@ -110,10 +110,9 @@ const deformableDetrFields = {
   tie_word_embeddings: flag(true),
 } satisfies Schema;
 
-const aliases: Readonly<Record<string, string>> = {
-  hidden_size: 'd_model',
-  num_attention_heads: 'encoder_attention_heads',
-};
+/** Other names that config.json may have for a key. */
+const deformableDetrAliases = { hidden_size: 'd_model', num_attention_heads: 'encoder_attention_heads' };
+const aliases = { ...deformableDetrAliases, num_hidden_layers: 'encoder_layers' };
 
 export type BackboneConfig = ResNetConfig | MobileNetV3Config;
 
@@ -126,7 +125,7 @@ export interface BaseConfig extends Fields<typeof commonFields> {
   /** Class names by label; `num_labels` entries, gaps filled with `LABEL_i`. */
   readonly id2label: Readonly<Record<number, string>>;
   readonly num_labels: number;
-  /** The backbone, from whichever of the config's spellings is there. */
+  /** The backbone, from whichever of the config's spellings is there. Its input channels are `num_channels`. */
   readonly backbone: BackboneConfig;
   /** `architectures` of the file: the class that wrote it. */
   readonly architectures: readonly string[];
@@ -137,21 +136,24 @@ export type DetrConfigFields = BaseConfig & Fields<typeof detrFields>;
 export type ConditionalDetrConfigFields = BaseConfig & Fields<typeof conditionalDetrFields>;
 export type DeformableDetrConfigFields = BaseConfig & Fields<typeof deformableDetrFields>;
 
-function readFields<S extends Schema>(schema: S, raw: RawConfig): Fields<S> {
-  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
-    throw new ConfigError(`config: expected an object, got ${JSON.stringify(raw)}`);
-  }
+function readFields<S extends Schema>(schema: S, raw: RawConfig, otherNames: Readonly<Record<string, string>>) {
   const named = { ...raw };
-  for (const [alias, key] of Object.entries(aliases)) named[key] ??= raw[alias];
+  for (const [alias, key] of Object.entries(otherNames)) named[key] ??= raw[alias];
   return Object.fromEntries(Object.entries(schema).map(([key, field]) => [key, field(named[key], key)])) as Fields<S>;
 }
 
-function readBase(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels' | 'architectures'> {
-  const names = raw.id2label;
-  if (names !== undefined && names !== null && (typeof names !== 'object' || Array.isArray(names))) {
-    throw new ConfigError(`config: id2label: expected an object, got ${JSON.stringify(names)}`);
+/** What takes more than one key to know. `timmStages` are the maps that the family takes of a timm backbone. */
+function readShared(raw: RawConfig, modelType: ModelType, timmStages: readonly number[]) {
+  if ((raw.model_type ?? modelType) !== modelType) {
+    throw new ConfigError(`config: model_type: expected ${modelType}, got ${JSON.stringify(raw.model_type)}`);
   }
-  const entries = Object.entries((names ?? {}) as Record<string, unknown>);
+  const backbone = readBackbone(raw, timmStages);
+  const architectures = Array.isArray(raw.architectures) ? raw.architectures.map(String) : [];
+  return { ...readLabels(raw), model_type: modelType, architectures, backbone, num_channels: backbone.inChannels };
+}
+
+function readLabels(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels'> {
+  const entries = Object.entries(readObject(raw.id2label, 'id2label') ?? {});
   // transformers: num_labels is the number of names when there are names, else the key, else 2.
   const labels = entries.length > 0 ? entries.length : count(2)(raw.num_labels, 'num_labels');
   const id2label: Record<number, string> = {};
@@ -162,8 +164,13 @@ function readBase(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels' | 
     }
     id2label[Number(label)] = String(name);
   }
-  const architectures = Array.isArray(raw.architectures) ? raw.architectures.map(String) : [];
-  return { id2label, num_labels: labels, architectures };
+  return { id2label, num_labels: labels };
+}
+
+function readObject(raw: unknown, key: string): RawConfig | undefined {
+  if (raw === undefined || raw === null) return undefined;
+  if (typeof raw === 'object' && !Array.isArray(raw)) return raw as RawConfig;
+  throw new ConfigError(`config: ${key}: expected an object, got ${JSON.stringify(raw)}`);
 }
 
 function checkHeads(config: Fields<typeof commonFields>): void {
@@ -176,52 +183,46 @@ function checkHeads(config: Fields<typeof commonFields>): void {
     throw new ConfigError(`config: d_model: expected an even number, got ${config.d_model}`);
 }
 
-/** Makes a class with the config's fields; `raw` may hold any subset of config.json's keys. */
-export const DetrConfig = {
-  /** @throws ConfigError naming the key. */
-  from(raw: RawConfig = {}): DetrConfigFields {
-    const fields = readFields(detrFields, raw);
-    checkHeads(fields);
-    return { ...fields, ...readBase(raw), model_type: 'detr', backbone: readBackbone(raw, [1, 2, 3, 4]) };
-  },
+/** A family's configuration class: `read` turns config.json's keys into the config that the models take. */
+function configClass<Config extends BaseConfig>(read: (raw: RawConfig) => Config) {
+  return {
+    /** A config out of any of config.json's keys; the others have the class's defaults. @throws ConfigError naming the key. */
+    from(raw: RawConfig = {}): Config {
+      if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+        throw new ConfigError(`config: expected an object, got ${JSON.stringify(raw)}`);
+      }
+      return read(raw);
+    },
 
-  /** A config around a backbone's config (`{ model_type: 'resnet', … }`). */
-  fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): DetrConfigFields {
-    return DetrConfig.from({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
-  },
-};
+    /** A config around a backbone's config (`{ model_type: 'resnet', … }`). @throws ConfigError naming the key. */
+    fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): Config {
+      return read({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
+    },
+  };
+}
 
-export const ConditionalDetrConfig = {
-  /** @throws ConfigError naming the key. */
-  from(raw: RawConfig = {}): ConditionalDetrConfigFields {
-    const fields = readFields(conditionalDetrFields, raw);
-    checkHeads(fields);
-    return { ...fields, ...readBase(raw), model_type: 'conditional_detr', backbone: readBackbone(raw, [1, 2, 3, 4]) };
-  },
+const ALL_STAGES = [1, 2, 3, 4];
 
-  /** A config around a backbone's config (`{ model_type: 'resnet', … }`). */
-  fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): ConditionalDetrConfigFields {
-    return ConditionalDetrConfig.from({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
-  },
-};
+export const DetrConfig = configClass((raw): DetrConfigFields => {
+  const fields = readFields(detrFields, raw, aliases);
+  checkHeads(fields);
+  return { ...fields, ...readShared(raw, 'detr', ALL_STAGES) };
+});
 
-export const DeformableDetrConfig = {
-  /** @throws ConfigError naming the key. */
-  from(raw: RawConfig = {}): DeformableDetrConfigFields {
-    const fields = readFields(deformableDetrFields, raw);
-    checkHeads(fields);
-    if (fields.two_stage && !fields.with_box_refine) {
-      throw new ConfigError('config: two_stage: expected with_box_refine to be true as well, got false');
-    }
-    const timmStages = fields.num_feature_levels > 1 ? [2, 3, 4] : [4];
-    return { ...fields, ...readBase(raw), model_type: 'deformable_detr', backbone: readBackbone(raw, timmStages) };
-  },
+export const ConditionalDetrConfig = configClass((raw): ConditionalDetrConfigFields => {
+  const fields = readFields(conditionalDetrFields, raw, aliases);
+  checkHeads(fields);
+  return { ...fields, ...readShared(raw, 'conditional_detr', ALL_STAGES) };
+});
 
-  /** A config around a backbone's config (`{ model_type: 'resnet', … }`). */
-  fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): DeformableDetrConfigFields {
-    return DeformableDetrConfig.from({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
-  },
-};
+export const DeformableDetrConfig = configClass((raw): DeformableDetrConfigFields => {
+  const fields = readFields(deformableDetrFields, raw, deformableDetrAliases);
+  checkHeads(fields);
+  if (fields.two_stage && !fields.with_box_refine) {
+    throw new ConfigError('config: two_stage: expected with_box_refine to be true as well, got false');
+  }
+  return { ...fields, ...readShared(raw, 'deformable_detr', fields.num_feature_levels > 1 ? [2, 3, 4] : [4]) };
+});
 
 const TIMM_RESNETS: Readonly<Record<string, Pick<ResNetConfig, 'layerType' | 'depths' | 'hiddenSizes'>>> = {
   resnet18: { layerType: 'basic', depths: [2, 2, 2, 2], hiddenSizes: [64, 128, 256, 512] },
@@ -235,10 +236,7 @@ const TIMM_RESNETS: Readonly<Record<string, Pick<ResNetConfig, 'layerType' | 'de
  * `backbone_config` of type `timm_backbone`) or a transformers ResNet (`backbone_config` of type `resnet`).
  */
 function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneConfig {
-  const nested = (raw.backbone_config ?? undefined) as RawConfig | undefined;
-  if (nested !== undefined && (typeof nested !== 'object' || Array.isArray(nested))) {
-    throw new ConfigError(`config: backbone_config: expected an object, got ${JSON.stringify(nested)}`);
-  }
+  const nested = readObject(raw.backbone_config, 'backbone_config');
   const inChannels = count(3)(nested?.num_channels ?? raw.num_channels, 'num_channels');
   const nestedType = nested?.model_type;
   // Without a backbone_config, `use_timm_backbone: false` means transformers' default ResNet, as in v4.
@@ -246,18 +244,18 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
   if (usesTransformers) return readTransformersResNet(nested ?? {}, inChannels);
 
   const name = String(nested?.backbone ?? raw.backbone ?? 'resnet50');
-  const kwargs = (raw.backbone_kwargs ?? {}) as RawConfig;
+  const kwargs = readObject(raw.backbone_kwargs, 'backbone_kwargs') ?? {};
   const outStages = readTimmStages(nested?.out_indices ?? kwargs.out_indices, timmStages);
+  const dilation = flag(false)(raw.dilation, 'dilation') || kwargs.output_stride === 16 || nested?.output_stride === 16;
   if (name === 'tf_mobilenetv3_small_075') {
     const blockActivations = flag(false)(raw.backbone_block_activations, 'backbone_block_activations');
-    return { kind: 'mobilenetv3', inChannels, blockActivations, outStages };
+    return { kind: 'mobilenetv3', inChannels, blockActivations, dilation, outStages };
   }
   const resnet = Object.hasOwn(TIMM_RESNETS, name) ? TIMM_RESNETS[name] : undefined;
   if (resnet === undefined) {
     const known = [...Object.keys(TIMM_RESNETS), 'tf_mobilenetv3_small_075'].join(', ');
     throw new ConfigError(`config: backbone: expected one of ${known}, got ${JSON.stringify(name)}`);
   }
-  const dilation = flag(false)(raw.dilation, 'dilation') || kwargs.output_stride === 16 || nested?.output_stride === 16;
   return {
     kind: 'resnet',
     inChannels,
@@ -273,12 +271,20 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
 
 function readTimmStages(raw: unknown, fallback: readonly number[]): readonly number[] {
   if (raw === undefined || raw === null) return fallback;
-  const stages = Array.isArray(raw) ? raw.map(stage => (stage < 0 ? stage + 5 : stage)) : [];
-  if (stages.length === 0 || !stages.every(stage => Number.isInteger(stage) && stage >= 1 && stage <= 4)) {
-    throw new ConfigError(`config: out_indices: expected feature indices from 1 to 4, got ${JSON.stringify(raw)}`);
+  const stages = Array.isArray(raw) ? raw.map(indexFromStart(5)) : [];
+  if (!areStages(stages, 1, 4)) {
+    throw new ConfigError(
+      `config: out_indices: expected different feature indices from 1 to 4, got ${JSON.stringify(raw)}`,
+    );
   }
-  return stages;
+  return stages.toSorted((a, b) => a - b);
 }
+
+/** Whether they are stages of a backbone, each once: it gives its maps in order, whatever the order that they are named in. */
+const areStages = (stages: readonly unknown[], first: number, last: number): stages is readonly number[] =>
+  stages.length > 0 &&
+  new Set(stages).size === stages.length &&
+  stages.every(stage => Number.isInteger(stage) && (stage as number) >= first && (stage as number) <= last);
 
 function readTransformersResNet(raw: RawConfig, inChannels: number): ResNetConfig {
   if (raw.model_type !== undefined && raw.model_type !== 'resnet') {
@@ -330,15 +336,20 @@ function readCounts(
 }
 
 /** `out_features: ["stage2", …]`, or `out_indices`; the last stage by default. */
-function readStageNames(raw: RawConfig, stages: number): readonly number[] {
-  const names = ['stem', ...Array.from({ length: stages }, (_, index) => `stage${index + 1}`)];
-  const given = raw.out_features ?? (raw.out_indices as number[] | undefined)?.map(index => names.at(index));
-  if (given === undefined || given === null) return [stages];
-  const indices = Array.isArray(given) ? given.map(name => names.indexOf(String(name))) : [];
-  if (indices.length === 0 || indices.includes(-1)) {
-    throw new ConfigError(
-      `config: backbone_config.out_features: expected names out of ${names.join(', ')}, got ${JSON.stringify(given)}`,
-    );
+function readStageNames(raw: RawConfig, last: number): readonly number[] {
+  const names = ['stem', ...Array.from({ length: last }, (_, index) => `stage${index + 1}`)];
+  const key = raw.out_features === undefined || raw.out_features === null ? 'out_indices' : 'out_features';
+  const given = raw[key];
+  if (given === undefined || given === null) return [last];
+  const stageOf =
+    key === 'out_features' ? (name: unknown) => names.indexOf(String(name)) : indexFromStart(names.length);
+  const stages = Array.isArray(given) ? given.map(stageOf) : [];
+  if (!areStages(stages, 0, last)) {
+    const known = key === 'out_features' ? `names out of ${names.join(', ')}` : `indices from 0 to ${last}`;
+    throw new ConfigError(`config: backbone_config.${key}: expected different ${known}, got ${JSON.stringify(given)}`);
   }
-  return indices.toSorted((a, b) => a - b);
+  return stages.toSorted((a, b) => a - b);
 }
+
+/** Python's indices: negative ones count from the end. */
+const indexFromStart = (length: number) => (index: number) => (index < 0 ? index + length : index);

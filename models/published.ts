@@ -51,7 +51,7 @@ export const publishedConfigs: Readonly<Record<string, RawConfig>> = {
 
 /** A model of a published configuration with synthetic weights. @throws OptionError listing the known names. */
 export function syntheticModel(name: string, options: LoadOptions = {}) {
-  const raw = publishedConfigs[name];
+  const raw = Object.hasOwn(publishedConfigs, name) ? publishedConfigs[name] : undefined;
   if (raw === undefined) {
     throw new OptionError(`synthetic: expected one of ${Object.keys(publishedConfigs).join(', ')}, got ${name}`);
   }

@@ -17,6 +17,8 @@ export interface MobileNetV3Config {
   readonly kind: 'mobilenetv3';
   readonly inChannels: number;
   readonly blockActivations: boolean;
+  /** DC5: the last strided stage keeps its resolution and dilates its depthwise convolutions. */
+  readonly dilation: boolean;
   /** Positions in timm's feature list that the model gets: 1 = blocks.0, 2 = blocks.1, 3 = blocks.3, 4 = blocks.5. */
   readonly outStages: readonly number[];
 }
@@ -25,6 +27,8 @@ const STEM_CHANNELS = 16;
 /** Index in `blocks` of the feature maps 1 to 4. */
 const FEATURE_BLOCKS = [0, 1, 3, 5];
 const FEATURE_CHANNELS = [16, 24, 40, 432];
+/** Index in `blocks` of the stage that dilates. */
+const DILATED_BLOCKS = 4;
 
 interface InvertedResidualOptions {
   readonly kernel: number;
@@ -35,6 +39,7 @@ interface InvertedResidualOptions {
   /** Channels inside the squeeze-and-excitation, 0 for none. */
   readonly squeezed: number;
   readonly activation: Activation;
+  readonly dilation?: number;
 }
 
 const residual = (
@@ -63,7 +68,8 @@ const INVERTED_RESIDUALS: readonly (readonly InvertedResidualOptions[])[] = [
 ];
 
 /** Strided convolutions pad as TensorFlow does, the others evenly. */
-const paddingFor = (kernel: number, stride: number) => (stride > 1 ? ('same' as const) : (kernel - 1) / 2);
+const paddingFor = (kernel: number, stride: number, dilation: number) =>
+  stride > 1 ? ('same' as const) : (dilation * (kernel - 1)) / 2;
 
 const withActivation = (activation: Activation | undefined) => (activation === undefined ? {} : { activation });
 
@@ -119,7 +125,7 @@ class InvertedResidual extends Module {
 
   constructor(options: InvertedResidualOptions, blockActivations: boolean) {
     super();
-    const { kernel, stride, inChannels, expandedChannels, outChannels, squeezed } = options;
+    const { kernel, stride, dilation = 1, inChannels, expandedChannels, outChannels, squeezed } = options;
     this.#activation = blockActivations ? options.activation : undefined;
     this.#skip = stride === 1 && inChannels === outChannels;
     this.bn1 = new FrozenBatchNorm2d(expandedChannels);
@@ -127,7 +133,8 @@ class InvertedResidual extends Module {
     this.bn2 = new FrozenBatchNorm2d(expandedChannels);
     this.conv_dw = new Conv2d(expandedChannels, expandedChannels, kernel, {
       stride,
-      padding: paddingFor(kernel, stride),
+      dilation,
+      padding: paddingFor(kernel, stride, dilation),
       groups: expandedChannels,
       norm: this.bn2,
     });
@@ -171,12 +178,18 @@ export class MobileNetV3 extends Module {
   constructor(config: MobileNetV3Config) {
     super();
     this.#config = config;
-    const { blockActivations } = config;
+    const { blockActivations, dilation } = config;
     this.bn1 = new FrozenBatchNorm2d(STEM_CHANNELS);
     this.conv_stem = new Conv2d(config.inChannels, STEM_CHANNELS, 3, { stride: 2, padding: 'same', norm: this.bn1 });
     this.blocks = [
       [new DepthwiseSeparable(STEM_CHANNELS, 8, blockActivations ? 'relu' : undefined)],
-      ...INVERTED_RESIDUALS.map(stage => stage.map(options => new InvertedResidual(options, blockActivations))),
+      ...INVERTED_RESIDUALS.map((stage, index) =>
+        stage.map((options, block) => {
+          const isDilated = dilation && index + 1 === DILATED_BLOCKS;
+          const dilated = { ...options, stride: 1, dilation: block === 0 ? 1 : 2 };
+          return new InvertedResidual(isDilated ? dilated : options, blockActivations);
+        }),
+      ),
       [new ConvNormActivation(72, 432, blockActivations ? 'hardswish' : undefined)],
     ];
   }

@@ -38,6 +38,14 @@ test('aliases, nulls and unknown keys of old files are understood', () => {
   });
   assert.is(config.d_model, 64);
   assert.is(config.encoder_attention_heads, 4);
+  assert.is(ConditionalDetrConfig.from({ num_hidden_layers: 3 }).encoder_layers, 3);
+  assert.is(ConditionalDetrConfig.from({ num_hidden_layers: 3, encoder_layers: 2 }).encoder_layers, 2);
+  assert.is(DeformableDetrConfig.from({ num_hidden_layers: 3 }).encoder_layers, 6);
+});
+
+test('the channels of the pictures are those of the backbone', () => {
+  assert.is(DetrConfig.from({ num_channels: 1 }).backbone.inChannels, 1);
+  assert.is(DetrConfig.fromBackboneConfig({ model_type: 'resnet', num_channels: 1 }).num_channels, 1);
 });
 
 test('activation functions go by transformers’ names', () => {
@@ -62,6 +70,9 @@ test('a timm backbone in every spelling', () => {
   }
   assert.equal(DeformableDetrConfig.from({}).backbone.outStages, [2, 3, 4]);
   assert.equal(DeformableDetrConfig.from({ num_feature_levels: 1 }).backbone.outStages, [4]);
+  assert.equal(DetrConfig.from({ backbone_kwargs: { out_indices: [-1, 2] } }).backbone.outStages, [2, 4]);
+  const mobile = DetrConfig.from({ backbone: 'tf_mobilenetv3_small_075', dilation: true }).backbone;
+  assert.ok(mobile.kind === 'mobilenetv3' && mobile.dilation);
 });
 
 test('a transformers backbone by features, by indices and by default', () => {
@@ -91,11 +102,28 @@ test('what cannot be is refused, naming the key', () => {
   );
   refuses(
     () => DetrConfig.fromBackboneConfig({ out_features: ['stage9'] }),
-    /out_features: expected names out of stem/,
+    /out_features: expected different names out of stem/,
   );
   refuses(
     () => DetrConfig.fromBackboneConfig({ hidden_sizes: [64, 6, 8, 16] }),
     /hidden_sizes: expected multiples of 4 for bottleneck layers, got \[64, 6, 8, 16\]/,
+  );
+  refuses(
+    () => DetrConfig.fromBackboneConfig({ out_features: ['stage4', 'stage4'] }),
+    /out_features: expected different names out of stem, .*\["stage4","stage4"\]/,
+  );
+  for (const out_indices of ['x', ['x'], [5], [-6], [1.5], [4, -1]]) {
+    refuses(
+      () => DetrConfig.fromBackboneConfig({ out_indices }),
+      /out_indices: expected different indices from 0 to 4/,
+    );
+  }
+  refuses(() => DetrConfig.from({ backbone_kwargs: { out_indices: [4, -1] } }), /out_indices: expected different/);
+  refuses(() => DetrConfig.from({ backbone_kwargs: 'x' }), /backbone_kwargs: expected an object, got "x"/);
+  refuses(() => DetrConfig.from({ activation_function: 'constructor' }), /expected one of .*, got "constructor"/);
+  refuses(
+    () => DetrConfig.from({ model_type: 'conditional_detr' }),
+    /model_type: expected detr, got "conditional_detr"/,
   );
   refuses(() => DeformableDetrConfig.from({ two_stage: true }), /two_stage: expected with_box_refine/);
   refuses(() => DetrConfig.from({ id2label: ['a'] }), /id2label: expected an object/);
