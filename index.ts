@@ -85,6 +85,7 @@ export { type ReadImageOptions, readImage, readImageSync, writePng } from './mod
 export { type Image, toRgb } from './models/images/image.ts';
 export { encodePng } from './models/images/png.ts';
 export { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from './models/images/resize.ts';
+export type { ForwardInputs } from './models/inputs.ts';
 export {
   computeLoss,
   type LossConfig,
@@ -111,7 +112,6 @@ export {
 } from './models/pipeline.ts';
 export {
   embeddedModels,
-  type ForwardInputs,
   type PretrainedOptions,
   type RandomOptions,
 } from './models/pretrained.ts';

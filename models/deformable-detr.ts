@@ -29,6 +29,7 @@ import {
   type Predictions,
   stack,
 } from './detection.ts';
+import { type GraphInputs, requirePixels } from './inputs.ts';
 import {
   Conv2d,
   GroupNorm,
@@ -41,9 +42,16 @@ import {
   Table,
   zeros,
 } from './module.ts';
-import { type GraphInputs, PreTrainedModel } from './pretrained.ts';
-import { requirePixels } from './segmentation.ts';
-import { type Attended, type DecoderTrace, FeedForwardLayer, MultiHeadAttention, type Trace } from './transformer.ts';
+import { PreTrainedModel } from './pretrained.ts';
+import {
+  type Attended,
+  type DecoderTrace,
+  FeedForwardLayer,
+  givenMemory,
+  type Memory,
+  MultiHeadAttention,
+  type Trace,
+} from './transformer.ts';
 
 /*
  * Deformable DETR (Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection"; transformers'
@@ -165,7 +173,7 @@ class DeformableEncoder extends Module {
   }
 
   /** x [B, S, D] → memory [B, S, D]. */
-  forward(x: Tensor, positions: Tensor, pyramid: Pyramid, inputs: GraphInputs): { memory: Tensor; trace: Trace } {
+  forward(x: Tensor, positions: Tensor, pyramid: Pyramid, inputs: GraphInputs): Memory {
     const { device } = x;
     const references = encoderReferencePoints(pyramid.ratios, pyramid.levels); // [B, S, NL, 2]
     const trace: Trace = { hiddenStates: [x], attentions: [] };
@@ -392,11 +400,10 @@ export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFie
     const { sequence, positions, pyramid } = device.stage('backbone', () =>
       device.scope(() => this.#pyramid(requirePixels(inputs))),
     );
-    const { memory, trace: encoderTrace } = device.stage('encoder', () =>
-      inputs.memory === undefined
-        ? this.encoder.forward(sequence, positions, pyramid, inputs)
-        : { memory: inputs.memory, trace: { hiddenStates: [], attentions: [] } },
+    const encoded = device.stage('encoder', () =>
+      givenMemory(inputs, sequence, () => this.encoder.forward(sequence, positions, pyramid, inputs)),
     );
+    const { memory } = encoded;
     positions.dispose();
     const { queries, proposals } = device.stage('queries', () =>
       config.two_stage
@@ -411,7 +418,7 @@ export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFie
       ),
     );
     const outputs = {
-      ...encoderDecoderOutputs(state, trace, { memory, trace: encoderTrace }, inputs),
+      ...encoderDecoderOutputs(state, trace, encoded, inputs),
       init_reference_points: queries.references,
       intermediate_hidden_states: stack(trace.intermediate, 1),
       intermediate_reference_points: stack(trace.references, 1),

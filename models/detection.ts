@@ -1,11 +1,11 @@
 import type { HostTensor, Tensor } from '../engine/index.ts';
 import { concatenate } from '../kernels/index.ts';
 import type { BaseConfig } from './configuration.ts';
-import type { Encoded } from './encode.ts';
+import type { ForwardInputs, GraphInputs } from './inputs.ts';
 import { computeLoss, type LossKind } from './losses/compute-loss.ts';
 import type { ImageTargets } from './losses/matcher.ts';
-import { type ForwardInputs, type GraphInputs, type OnHost, PreTrainedModel } from './pretrained.ts';
-import type { DecoderTrace } from './transformer.ts';
+import { type OnHost, PreTrainedModel } from './pretrained.ts';
+import type { DecoderTrace, Memory } from './transformer.ts';
 
 /*
  * What models with heads have in common: their outputs under HuggingFace's names, and losses when labels are given.
@@ -56,7 +56,7 @@ export interface LabelledInputs extends ForwardInputs {
 export function encoderDecoderOutputs(
   state: Tensor,
   decoder: DecoderTrace,
-  encoder: Pick<Encoded, 'memory' | 'trace'>,
+  encoder: Memory,
   inputs: GraphInputs,
 ): EncoderDecoderOutputs {
   const encoded = inputs.memory === undefined;

@@ -12,15 +12,10 @@ import {
   stack,
 } from './detection.ts';
 import { type Encoded, encode } from './encode.ts';
+import { type GraphInputs, requirePixels } from './inputs.ts';
 import { Conv2d, LayerNorm, Linear, Module, MultilayerPerceptron, Table, zeros } from './module.ts';
-import { type GraphInputs, PreTrainedModel } from './pretrained.ts';
-import {
-  predictMasks,
-  requirePixels,
-  type SegmentationHead,
-  type SegmentationOutputs,
-  segmentationHead,
-} from './segmentation.ts';
+import { PreTrainedModel } from './pretrained.ts';
+import { predictMasks, type SegmentationHead, type SegmentationOutputs, segmentationHead } from './segmentation.ts';
 import { type Attended, type DecoderTrace, Encoder, FeedForwardLayer, MultiHeadAttention } from './transformer.ts';
 
 /*

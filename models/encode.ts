@@ -1,9 +1,9 @@
-import type { Device, Tensor } from '../engine/index.ts';
+import { type Device, ShapeError, type Tensor } from '../engine/index.ts';
 import { downsampleMask, flattenSpace } from '../kernels/index.ts';
 import type { Backbone, FeatureMap } from './backbone.ts';
+import type { GraphInputs } from './inputs.ts';
 import { type Conv2d, ones } from './module.ts';
-import type { GraphInputs } from './pretrained.ts';
-import type { Encoder, Trace } from './transformer.ts';
+import { type Encoder, givenMemory, type Memory } from './transformer.ts';
 
 /*
  * The image's way to the decoder's memory, the same in DETR and Conditional DETR.
@@ -11,7 +11,7 @@ import type { Encoder, Trace } from './transformer.ts';
  */
 
 /** What the encoder's side of the model hands on. */
-export interface Encoded {
+export interface Encoded extends Memory {
   /** The backbone's maps that were asked for, finest first; empty with `inputsEmbeds`. */
   readonly features: readonly FeatureMap[];
   /** [B, D, h, w]; undefined with `inputsEmbeds`. */
@@ -20,9 +20,6 @@ export interface Encoded {
   readonly positions: Tensor;
   /** [B, S], when something is padded. */
   readonly keyMask: Tensor | undefined;
-  /** [B, S, D] */
-  readonly memory: Tensor;
-  readonly trace: Trace;
 }
 
 /** The backbone's last map as a sequence, through the encoder. `mapCount` maps are kept for whoever needs them. */
@@ -36,11 +33,10 @@ export function encode(
       ? device.stage('backbone', () => projectPixels(backbone, input_projection, device, inputs, mapCount))
       : embedSequence(backbone, device, inputs, inputs.inputsEmbeds);
   return device.stage('encoder', () => {
-    const { memory, trace } =
-      inputs.memory === undefined
-        ? encoder.forward(sequence, positions, keyMask, inputs.outputAttentions)
-        : { memory: inputs.memory, trace: { hiddenStates: [], attentions: [] } };
-    return { features, projected, positions, keyMask, memory, trace };
+    const encoded = givenMemory(inputs, sequence, () =>
+      encoder.forward(sequence, positions, keyMask, inputs.outputAttentions),
+    );
+    return { features, projected, positions, keyMask, ...encoded };
   });
 }
 
@@ -73,11 +69,15 @@ function projectPixels(
 
 /** As transformers 5: the sequence is taken for a square map. */
 function embedSequence(backbone: Backbone, device: Device, inputs: GraphInputs, sequence: Tensor): Sequence {
-  const side = Math.floor(Math.sqrt(sequence.dim(1)));
+  const cells = sequence.dim(1);
+  const side = Math.floor(Math.sqrt(cells));
+  if (side * side !== cells) {
+    throw new ShapeError(`forward: inputsEmbeds: expected [B, S, D] with S a square number, got S = ${cells}`);
+  }
   const positions = backbone.positions(ones(device, [inputs.batch, side, side]));
   const keyMask =
     inputs.pixelMask === undefined
       ? undefined
-      : downsampleMask(inputs.pixelMask, [side, side]).reshape([inputs.batch, side * side]);
+      : downsampleMask(inputs.pixelMask, [side, side]).reshape([inputs.batch, cells]);
   return { features: [], projected: undefined, sequence, positions, keyMask };
 }

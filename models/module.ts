@@ -1,4 +1,4 @@
-import { type Device, elementCount, type HostTensor, type Tensor } from '../engine/index.ts';
+import { type Device, DeviceError, elementCount, type HostTensor, type Tensor } from '../engine/index.ts';
 import {
   type Activation,
   type Conv2dGeometryOptions,
@@ -76,7 +76,7 @@ const xavier = (shape: readonly number[]): Initializer => {
 
 /** Calls that need weights before `load` are a programming error; this names the module. */
 function loaded<Weights>(weights: Weights | undefined, module: Module): Weights {
-  if (weights === undefined) throw new Error(`${module.constructor.name}: expected loaded weights, got none`);
+  if (weights === undefined) throw new DeviceError(`${module.constructor.name}: expected loaded weights, got none`);
   return weights;
 }
 

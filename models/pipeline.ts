@@ -155,7 +155,7 @@ function callable(process: Process, dispose: () => Promise<void>): unknown {
     const several = Array.isArray(input);
     const inputs: readonly PipelineInput[] = several ? input : [input as PipelineInput];
     const images = await Promise.all(inputs.map(item => (isImage(item) ? item : readImage(item))));
-    const results = await process(images, options);
+    const results = images.length === 0 ? [] : await process(images, options);
     return several ? results : results[0];
   };
   return Object.assign(call, { dispose });

@@ -3,71 +3,33 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   Device,
+  DeviceError,
   elementCount,
   FileError,
-  formatShape,
   type HostTensor,
   OutOfMemoryError,
-  ShapeError,
-  sameShape,
   Tensor,
   tensorsIn,
 } from '../engine/index.ts';
 import { Random } from '../kernels/random.ts';
 import { fileSystemError } from '../weights/files.ts';
 import {
+  type HeadTying,
   type HubOptions,
   type ModelParts,
   matchCheckpoint,
   openCheckpoint,
   resolveModel,
+  sharedHead,
   type WeightSource,
 } from '../weights/index.ts';
 import type { BaseConfig, RawConfig } from './configuration.ts';
+import { type ForwardInputs, type GraphInputs, upload } from './inputs.ts';
 import { type Initializer, Module, namedParameters, type ReadParameter } from './module.ts';
 
 /*
  * What every model class has: making it from a checkpoint, a config or synthetic weights, and running it.
- * B batch, H x W padded image, S feature cells, Q queries, D = d_model.
  */
-
-type MaskData = Int32Array | Float32Array | Uint8Array | BigInt64Array;
-
-/** The arguments of HuggingFace's `forward`, in camelCase. */
-export interface ForwardInputs {
-  /** [B, 3, H, W], normalised; padded at the bottom and right. */
-  readonly pixelValues?: HostTensor | undefined;
-  /** [B, H, W], 1 = real, 0 = padding; all real when absent. */
-  readonly pixelMask?: HostTensor<MaskData> | undefined;
-  /** [B, S, D]: takes the place of the backbone's projected map (DETR; the other families ignore it). */
-  readonly inputsEmbeds?: HostTensor | undefined;
-  /** [B, Q, D]: the decoder's first state instead of zeros (DETR; the other families ignore it). */
-  readonly decoderInputsEmbeds?: HostTensor | undefined;
-  /** [B, Q], 1 = attend to the query, 0 = mask it in self-attention (DETR; the other families ignore it). */
-  readonly decoderAttentionMask?: HostTensor<MaskData> | undefined;
-  /** The encoder's result from an earlier pass, [B, S, D]; the encoder is skipped. */
-  readonly encoderOutputs?: { readonly last_hidden_state: HostTensor } | undefined;
-  readonly outputHiddenStates?: boolean;
-  readonly outputAttentions?: boolean;
-}
-
-/** The same on the device, as the graph wants it. */
-export interface GraphInputs {
-  readonly batch: number;
-  readonly pixels: Tensor | undefined;
-  /** [B, H, W] of 0 and 1; undefined only beside `inputsEmbeds`. */
-  readonly pixelMask: Tensor | undefined;
-  /** Whether `pixelMask` holds a zero: without one, attention needs no key mask. */
-  readonly padded: boolean;
-  readonly inputsEmbeds: Tensor | undefined;
-  readonly decoderInputsEmbeds: Tensor | undefined;
-  readonly decoderAttentionMask: Tensor | undefined;
-  readonly memory: Tensor | undefined;
-  readonly outputHiddenStates: boolean;
-  readonly outputAttentions: boolean;
-  /** Whether predictions of the layers before the last are wanted as well, for auxiliary losses. */
-  readonly auxiliaryOutputs: boolean;
-}
 
 /** A device result with its tensors read back. */
 export type OnHost<Value> = Value extends Tensor
@@ -163,9 +125,10 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     }
   }
 
-  /** Where the weights are. */
+  /** Where the weights are. @throws DeviceError before they are loaded. */
   get device(): Device {
-    if (this.#device === undefined) throw new Error(`${this.constructor.name}: expected a loaded model`);
+    if (this.#device === undefined)
+      throw new DeviceError(`${this.constructor.name}: expected a loaded model, got none`);
     return this.#device;
   }
 
@@ -227,81 +190,6 @@ function onHost(value: unknown, read: ReadonlyMap<Tensor, HostTensor>): unknown 
   );
 }
 
-/** Checks `forward`'s arguments and copies them to the device. */
-function upload(device: Device, config: BaseConfig, inputs: ForwardInputs, auxiliaryOutputs: boolean): GraphInputs {
-  const { pixelValues, pixelMask, inputsEmbeds, decoderInputsEmbeds, decoderAttentionMask, encoderOutputs } = inputs;
-  const { num_queries: queries, d_model: width } = config;
-  const given = pixelValues ?? inputsEmbeds;
-  if (given === undefined) throw new ShapeError('forward: expected pixelValues or inputsEmbeds, got neither');
-  const batch = given.shape[0] ?? 0;
-  if (pixelValues !== undefined) {
-    const [, channels, height, columns] = pixelValues.shape;
-    checkShape('pixelValues', pixelValues, ['B', config.num_channels, 'H', 'W'], { B: batch, H: height!, W: columns! });
-    if (channels === 0 || height === 0 || columns === 0) {
-      throw new ShapeError(`forward: pixelValues: expected no empty axis, got ${formatShape(pixelValues.shape)}`);
-    }
-    if (pixelMask !== undefined) {
-      checkShape('pixelMask', pixelMask, ['B', 'H', 'W'], { B: batch, H: height!, W: columns! });
-    }
-  }
-  if (inputsEmbeds !== undefined) {
-    checkShape('inputsEmbeds', inputsEmbeds, ['B', 'S', width], { B: batch, S: inputsEmbeds.shape[1] ?? 0 });
-  }
-  if (decoderInputsEmbeds !== undefined) {
-    checkShape('decoderInputsEmbeds', decoderInputsEmbeds, ['B', queries, width], { B: batch });
-  }
-  if (decoderAttentionMask !== undefined) {
-    checkShape('decoderAttentionMask', decoderAttentionMask, ['B', queries], { B: batch });
-  }
-  const memory = encoderOutputs?.last_hidden_state;
-  if (memory !== undefined)
-    checkShape('encoderOutputs', memory, ['B', 'S', width], { B: batch, S: memory.shape[1] ?? 0 });
-
-  const optional = (host: HostTensor | undefined) => (host === undefined ? undefined : device.tensor(host));
-  const mask = hostMask(pixelMask, pixelValues);
-  return {
-    batch,
-    pixels: optional(pixelValues),
-    pixelMask: optional(mask),
-    padded: pixelMask !== undefined && mask!.data.includes(0),
-    inputsEmbeds: optional(inputsEmbeds),
-    decoderInputsEmbeds: optional(decoderInputsEmbeds),
-    decoderAttentionMask: optional(decoderAttentionMask && toFloats(decoderAttentionMask)),
-    memory: optional(memory),
-    outputHiddenStates: inputs.outputHiddenStates ?? config.output_hidden_states,
-    outputAttentions: inputs.outputAttentions ?? config.output_attentions,
-    auxiliaryOutputs,
-  };
-}
-
-function hostMask(
-  pixelMask: HostTensor<MaskData> | undefined,
-  pixelValues: HostTensor | undefined,
-): HostTensor | undefined {
-  if (pixelMask !== undefined) return toFloats(pixelMask);
-  if (pixelValues === undefined) return undefined;
-  const shape = [pixelValues.shape[0]!, pixelValues.shape[2]!, pixelValues.shape[3]!];
-  return { shape, data: new Float32Array(elementCount(shape)).fill(1) };
-}
-
-function toFloats({ shape, data }: HostTensor<MaskData>): HostTensor {
-  const floats = new Float32Array(data.length);
-  for (let index = 0; index < floats.length; index++) floats[index] = Number(data[index]) === 0 ? 0 : 1;
-  return { shape, data: floats };
-}
-
-function checkShape(
-  name: string,
-  tensor: HostTensor<MaskData>,
-  axes: readonly (number | string)[],
-  sizes: Readonly<Record<string, number>>,
-): void {
-  const expected = axes.map(axis => (typeof axis === 'number' ? axis : sizes[axis]!));
-  if (sameShape(tensor.shape, expected) && tensor.data.length === elementCount(expected)) return;
-  const got = sameShape(tensor.shape, expected) ? `${tensor.data.length} values` : formatShape(tensor.shape);
-  throw new ShapeError(`forward: ${name}: expected [${axes.join(', ')}] = ${formatShape(expected)}, got ${got}`);
-}
-
 const BARE_PREFIX = 'model.';
 
 const checkpointParameters = (model: PreTrainedModel<BaseConfig, object>) =>
@@ -313,14 +201,20 @@ async function loadModel<Config extends BaseConfig, Model extends PreTrainedMode
   options: LoadOptions,
 ): Promise<Model> {
   const names = new Map([...checkpointParameters(model)].map(([name, parameter]) => [parameter, name]));
-  const canonical = matchCheckpoint(source, model.parameters(), { ...model.config, refuseUnused: !model.isBare });
+  const canonical = matchCheckpoint(source, model.parameters(), { ...model.config, mayHoldHeads: model.isBare });
   const device = await openDevice(options);
-  await model.load(device, parameter => canonical.read(names.get(parameter)!));
-  await device.finish();
-  return model;
+  try {
+    await model.load(device, parameter => canonical.read(names.get(parameter)!));
+    await device.finish();
+    return model;
+  } catch (error) {
+    model.dispose();
+    if (options.device === undefined) await device.destroy();
+    throw error;
+  }
 }
 
-/** Random values for every parameter, each from its own seed, so that reading order does not matter. */
+/** Random values for every parameter, each from its own seed, so that reading order does not matter. Tied heads share one. */
 function randomSource(model: PreTrainedModel<BaseConfig, object>, seed: number): WeightSource {
   const parameters = new Map(checkpointParameters(model));
   const order = new Map([...parameters.keys()].map((name, index) => [name, index]));
@@ -329,7 +223,7 @@ function randomSource(model: PreTrainedModel<BaseConfig, object>, seed: number):
     tensors: new Map([...parameters].map(([name, { shape }]) => [name, { shape, dtype: 'F32' }])),
     async read(name) {
       const { shape, initializer } = parameters.get(name)!;
-      const random = new Random(Math.imul(seed, 0x9e3779b1) + order.get(name)!);
+      const random = new Random(Math.imul(seed, 0x9e3779b1) + order.get(sharedHead(name, model.config as HeadTying))!);
       return { shape, data: initialize(initializer, elementCount(shape), random) };
     },
     async close() {},
@@ -349,30 +243,18 @@ function initialize(initializer: Initializer, length: number, random: Random): F
   }
 }
 
-const BACKBONE_PATH = 'backbone.conv_encoder.model.';
-
 /** `base`, with the backbone's tensors out of a file of the backbone alone; a classifier's head beside it is not used. */
 function overlayBackbone(
   model: PreTrainedModel<BaseConfig, object>,
   base: WeightSource,
   backbone: WeightSource,
 ): WeightSource {
-  const wanted = [...model.parameters()].filter(([name]) => name.includes(BACKBONE_PATH));
-  const [first] = wanted[0]!;
-  const prefix = first.slice(0, first.indexOf(BACKBONE_PATH) + BACKBONE_PATH.length);
-  const names = new Map([...backbone.tensors.keys()].map(name => [prefix + name.replace(/^resnet\./, ''), name]));
-  const prefixed: WeightSource = {
-    name: backbone.name,
-    tensors: new Map([...names].map(([name, stored]) => [name, backbone.tensors.get(stored)!])),
-    read: name => backbone.read(names.get(name)!),
-    close: () => backbone.close(),
-  };
-  const stored = matchCheckpoint(prefixed, wanted, { refuseUnused: false });
+  const wanted = [...model.parameters()].filter(([name]) => name.includes('backbone.conv_encoder.model.'));
+  const stored = matchCheckpoint(backbone, wanted);
   return {
+    ...base,
     name: backbone.name,
-    tensors: new Map([...base.tensors, ...stored.tensors]),
     read: name => (stored.tensors.has(name) ? stored.read(name) : base.read(name)),
-    close: () => backbone.close(),
   };
 }
 

@@ -1,4 +1,4 @@
-import { ConfigError, type Device, ShapeError, type Tensor } from '../engine/index.ts';
+import { ConfigError, type Device, type Tensor } from '../engine/index.ts';
 import type { Activation } from '../kernels/index.ts';
 import {
   add,
@@ -17,7 +17,6 @@ import type { BaseConfig } from './configuration.ts';
 import type { DetectionOutputs } from './detection.ts';
 import type { Encoded } from './encode.ts';
 import { Conv2d, filled, GroupNorm, Linear, Module, type ReadParameter } from './module.ts';
-import type { GraphInputs } from './pretrained.ts';
 
 /*
  * The panoptic head (Carion et al. §4.4; DetrMHAttentionMap and DetrMaskHeadSmallConv), shared by DETR and Conditional DETR:
@@ -240,12 +239,6 @@ export function segmentationHead(config: BaseConfig, backboneChannels: readonly 
     bbox_attention: new AttentionMap(width, heads),
     mask_head: new MaskHead(width, heads, mapChannels, config.activation_function),
   };
-}
-
-/** Masks need the backbone's maps, so `inputsEmbeds` cannot take their place. */
-export function requirePixels(inputs: GraphInputs): GraphInputs {
-  if (inputs.pixels === undefined) throw new ShapeError('forward: expected pixelValues for segmentation, got none');
-  return { ...inputs, inputsEmbeds: undefined };
 }
 
 /** state [B, Q, D] → mask logits [B, Q, H / 4, W / 4]. */

@@ -1,7 +1,8 @@
-import type { Tensor } from '../engine/index.ts';
+import { formatShape, ShapeError, sameShape, type Tensor } from '../engine/index.ts';
 import type { Activation } from '../kernels/index.ts';
 import { add, attention, attentionWithWeights } from '../kernels/index.ts';
 import type { BaseConfig } from './configuration.ts';
+import type { GraphInputs } from './inputs.ts';
 import { LayerNorm, Linear, Module } from './module.ts';
 
 /*
@@ -114,6 +115,24 @@ export interface Trace {
   readonly attentions: Tensor[];
 }
 
+/** What an encoder makes of the image. */
+export interface Memory {
+  /** [B, S, D] */
+  readonly memory: Tensor;
+  readonly trace: Trace;
+}
+
+/** The memory that was given, or the encoder's. @throws ShapeError for one that is not as long as `sequence` [B, S, D]. */
+export function givenMemory({ memory }: GraphInputs, sequence: Tensor, encode: () => Memory): Memory {
+  if (memory === undefined) return encode();
+  if (!sameShape(memory.shape, sequence.shape)) {
+    throw new ShapeError(
+      `forward: encoderOutputs: expected last_hidden_state [B, S, D] = ${formatShape(sequence.shape)}, got ${formatShape(memory.shape)}`,
+    );
+  }
+  return { memory, trace: { hiddenStates: [], attentions: [] } };
+}
+
 /** The same of a decoder. */
 export interface DecoderTrace extends Trace {
   readonly crossAttentions: Tensor[];
@@ -131,12 +150,7 @@ export class Encoder extends Module {
   }
 
   /** x [B, S, D] → memory [B, S, D]. */
-  forward(
-    x: Tensor,
-    positions: Tensor,
-    keyMask: Tensor | undefined,
-    outputAttentions: boolean,
-  ): { memory: Tensor; trace: Trace } {
+  forward(x: Tensor, positions: Tensor, keyMask: Tensor | undefined, outputAttentions: boolean): Memory {
     const trace: Trace = { hiddenStates: [x], attentions: [] };
     let memory = x;
     for (const layer of this.layers) {

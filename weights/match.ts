@@ -1,7 +1,7 @@
 // A checkpoint under the names that a model asks for.
 import { FileError } from '../engine/errors.ts';
 import { elementCount, formatShape, type HostTensor, type NumericArray, sameShape } from '../engine/host-tensor.ts';
-import { type HeadTying, resolveNames, type StoredName } from './names.ts';
+import { anyHead, type HeadTying, resolveNames, type StoredName } from './names.ts';
 import type { Checkpoint, TensorEntry, WeightSource } from './source.ts';
 import { tensorNamed } from './stored-tensor.ts';
 
@@ -52,8 +52,8 @@ function entryOf(source: WeightSource, { name, part }: StoredName): TensorEntry 
 }
 
 export interface MatchOptions extends HeadTying {
-  /** Whether stored tensors that nobody asked for are an error. Default true; a model without its heads passes false. */
-  readonly refuseUnused?: boolean;
+  /** Whether heads that nobody asked for may be stored, as for a model without its heads. Default false. */
+  readonly mayHoldHeads?: boolean;
 }
 
 /**
@@ -81,7 +81,7 @@ export function matchCheckpoint(
     );
   }
   const absent = missing.map(name => `tensor "${name}": expected ${formatShape(shapes.get(name)!)}, is missing`);
-  const extra = (options.refuseUnused ?? true) ? unused : [];
+  const extra = options.mayHoldHeads ? unused.filter(name => !anyHead.test(name)) : unused;
   const surplus = extra.map(name => {
     const { shape, dtype } = source.tensors.get(name)!;
     return `tensor "${name}": ${dtype} ${formatShape(shape)} is not part of the model`;

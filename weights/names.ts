@@ -103,6 +103,9 @@ export function hubNames(names: Iterable<string>): ReadonlyMap<string, StoredNam
 }
 
 const segmentationHead = /^(?:mask_head|bbox_attention)\./;
+/** A prediction head's tensor, in any dialect and below any prefix. */
+export const anyHead =
+  /(?:^|\.)(?:class_labels_classifier|bbox_predictor|class_embed|bbox_embed|mask_head|bbox_attention)\./;
 const topLevelHead = /^(?:class_labels_classifier|bbox_predictor|class_embed|bbox_embed|mask_head|bbox_attention)\./;
 const conditionalLayer = /^decoder\.layers\.0\.sa_qcontent_proj\./;
 
@@ -298,7 +301,7 @@ function headCandidates(name: string, config: HeadTying): string[] {
   return [...spellings(index!), ...(isShared || isTiedWhenMissing ? spellings('0') : [])];
 }
 
-/** One name for all copies of a head. */
-function sharedHead(name: string, config: HeadTying): string {
+/** One name for all copies of one of Deformable DETR's heads; other names stay. */
+export function sharedHead(name: string, config: HeadTying): string {
   return name.replace(head, config.with_box_refine ? '$1.$2.$3' : '$1.0.$3');
 }

@@ -87,7 +87,7 @@ export function computeLoss(
   labels: readonly ImageTargets[],
   config: LossConfig,
 ): LossResult {
-  const recipe = RECIPES[kind];
+  const recipe = Object.hasOwn(RECIPES, kind) ? RECIPES[kind] : undefined;
   if (recipe === undefined) {
     throw new OptionError(`computeLoss: expected one of ${Object.keys(RECIPES).join(', ')}, got ${kind}`);
   }

@@ -105,8 +105,11 @@ export function hungarianMatcher(
   });
 }
 
-/** The class labels of an image's targets. */
+/** The class labels of an image's targets. @throws OptionError if it has none. */
 export function labelsOf(target: ImageTargets): ArrayLike<number> {
+  if (target.classLabels === undefined || target.boxes === undefined) {
+    throw new OptionError(`labels: expected classLabels and boxes, got ${Object.keys(target).join(', ') || 'nothing'}`);
+  }
   return 'data' in target.classLabels ? target.classLabels.data : target.classLabels;
 }
 

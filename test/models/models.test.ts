@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CpuDevice } from '../../engine/cpu/cpu-device.ts';
-import { ConfigError, type Device, FileError, type HostTensor, ShapeError } from '../../engine/index.ts';
+import { ConfigError, type Device, DeviceError, FileError, type HostTensor, ShapeError } from '../../engine/index.ts';
 import { Random } from '../../kernels/index.ts';
 import { AutoModelForObjectDetection } from '../../models/auto.ts';
-import type { RawConfig } from '../../models/configuration.ts';
+import { DetrConfig, type RawConfig } from '../../models/configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from '../../models/deformable-detr.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from '../../models/detr.ts';
-import { openSafetensors, writeSafetensors } from '../../weights/index.ts';
+import { openSafetensors, syntheticSource, writeSafetensors } from '../../weights/index.ts';
 import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
@@ -174,23 +174,70 @@ for (const name of modelDeviceNames) {
     }
   });
 
-  test('inputs that do not fit are refused by name', async () => {
+  test('inputs that do not fit are refused by name, and the device still works', async () => {
     const model = await DetrForObjectDetection.fromConfig(small, { device });
+    const floats = (...shape: number[]) => ({ shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) });
+    const ints = (...shape: number[]) => ({ shape, data: new Int32Array(shape.reduce((a, b) => a * b, 1)).fill(1) });
     const pixelValues = picture(32, 32);
-    const refused = (inputs: object, message: RegExp) => rejectsWith(() => model.forward(inputs), ShapeError, message);
-    await refused({}, /pixelValues or inputsEmbeds/);
-    await refused(
-      { pixelValues: { shape: [1, 4, 8, 8], data: new Float32Array(256) } },
-      /pixelValues: expected \[B, 3, H, W\]/,
-    );
-    await refused({ pixelValues: { shape: [1, 3, 8, 8], data: new Float32Array(5) } }, /pixelValues.*got 5 values/);
-    await refused({ pixelValues, pixelMask: { shape: [1, 32, 31], data: new Int32Array(992) } }, /pixelMask/);
-    await refused(
-      { pixelValues, decoderAttentionMask: { shape: [1, 8], data: new Int32Array(8) } },
-      /decoderAttentionMask/,
-    );
-    await refused({ pixelValues: { shape: [1, 3, 0, 8], data: new Float32Array(0) } }, /no empty axis/);
+    const before = await model.forward({ pixelValues });
+    const refusals: [inputs: object, message: RegExp][] = [
+      [{}, /forward: expected pixelValues or inputsEmbeds, got neither/],
+      [{ pixelValues: floats(1, 4, 8, 8) }, /pixelValues: expected \[B, 3, H, W\], got \[1, 4, 8, 8\]/],
+      [{ pixelValues: floats(3, 8, 8) }, /pixelValues: expected \[B, 3, H, W\], got \[3, 8, 8\]/],
+      [{ pixelValues: floats(1, 3, 0, 8) }, /pixelValues: expected whole sizes above 0, got \[1, 3, 0, 8\]/],
+      [{ pixelValues: floats(1, 3, 8.5, 16) }, /pixelValues: expected whole sizes above 0, got \[1, 3, 8.5, 16\]/],
+      [{ pixelValues: { ...pixelValues, shape: [1, 3, Number.NaN, 8] } }, /pixelValues: expected whole sizes above 0/],
+      [{ pixelValues: { shape: [1, 3, 8, 8], data: new Float32Array(5) } }, /expected 192 values .*, got 5 values/],
+      [{ pixelValues: ints(1, 3, 8, 8) }, /pixelValues: expected data of Float32Array, got Int32Array/],
+      [{ pixelValues: { shape: [1, 3, 1, 1], data: [0, 0, 0] } }, /expected data of Float32Array, got Array/],
+      [{ pixelValues: new Float32Array(192) }, /pixelValues: expected a tensor \[B, 3, H, W\]/],
+      [
+        { pixelValues, pixelMask: ints(1, 32, 31) },
+        /pixelMask: expected \[B, H, W\] = \[1, 32, 32\], got \[1, 32, 31\]/,
+      ],
+      [
+        { pixelValues, pixelMask: ints(2, 32, 32) },
+        /pixelMask: expected \[B, H, W\] = \[1, 32, 32\], got \[2, 32, 32\]/,
+      ],
+      [{ pixelValues, pixelMask: { shape: [1, 32, 32], data: new Array(1024).fill(1) } }, /pixelMask: .* got Array/],
+      [{ pixelValues, decoderAttentionMask: ints(1, 8) }, /decoderAttentionMask: expected \[B, 7\] = \[1, 7\]/],
+      [{ pixelValues, decoderInputsEmbeds: floats(2, 7, 32) }, /decoderInputsEmbeds: expected .* = \[1, 7, 32\]/],
+      [{ pixelValues, encoderOutputs: {} }, /encoderOutputs.last_hidden_state: expected a tensor \[B, S, 32\]/],
+      [
+        { pixelValues, encoderOutputs: { last_hidden_state: floats(1, 5, 32) } },
+        /encoderOutputs: expected last_hidden_state \[B, S, D\] = \[1, 1, 32\], got \[1, 5, 32\]/,
+      ],
+      [{ inputsEmbeds: floats(9, 32) }, /inputsEmbeds: expected \[B, S, 32\], got \[9, 32\]/],
+      [{ inputsEmbeds: floats(1, 10, 32) }, /inputsEmbeds: .* square number, got S = 10/],
+      [{ inputsEmbeds: floats(2, 9, 32), pixelMask: ints(1, 9, 9) }, /pixelMask: expected \[B, H, W\] = \[2, H, W\]/],
+    ];
+    for (const [inputs, message] of refusals) await rejectsWith(() => model.forward(inputs), ShapeError, message);
+    assert.equal((await model.forward({ pixelValues })).logits, before.logits);
     model.dispose();
+    await rejectsWith(() => model.forward({ pixelValues }), DeviceError, /expected loaded weights, got none/);
+    const deformable = await DeformableDetrForObjectDetection.fromConfig(smallDeformable, { device });
+    await rejectsWith(
+      () => deformable.forward({ inputsEmbeds: floats(1, 9, 32) }),
+      ShapeError,
+      /forward: expected pixelValues, got only inputsEmbeds/,
+    );
+    deformable.dispose();
+  });
+
+  test('a model that cannot be read to its end leaves nothing behind', async () => {
+    const before = tensorBytes(device);
+    const shapes = new Map(new DetrForSegmentation(DetrConfig.from(small)).parameters());
+    const source = {
+      name: 'broken',
+      tensors: new Map([...shapes].map(([name, shape]) => [name, { shape, dtype: 'F32' }])),
+      read: async (name: string) => {
+        if (name === 'mask_head.lay3.bias') throw new FileError({ file: 'broken', tensor: name }, 'the disk is gone');
+        return new Random(1).tensor(shapes.get(name)!);
+      },
+      close: async () => {},
+    };
+    await rejectsWith(() => DetrForSegmentation.fromSource(small, source, { device }), FileError, /the disk is gone/);
+    assert.is(tensorBytes(device), before);
   });
 
   test.run();
@@ -225,6 +272,31 @@ loading('a model without heads loads from a checkpoint with heads', async () => 
   const whole = await DetrForObjectDetection.fromPretrained(folder, { device });
   const inputs = { pixelValues: picture(64, 64) };
   assert.equal((await bare.forward(inputs)).last_hidden_state, (await whole.forward(inputs)).last_hidden_state);
+  await device.destroy();
+});
+
+loading('a model without heads lets no other surplus through', async () => {
+  const device = await openDevice('cpu:1');
+  const larger = new DetrForObjectDetection(DetrConfig.from({ ...small, encoder_layers: 3 }));
+  const source = syntheticSource(larger.parameters());
+  const bare = DetrModel.fromSource({ ...small, encoder_layers: 3 }, source, { device });
+  assert.is((await bare).config.encoder_layers, 3);
+  const error = await rejectsWith(
+    () => DetrModel.fromSource(small, source, { device }),
+    FileError,
+    /"model\.encoder\.layers\.2\.fc1\.bias": F32 \[48\] is not part of the model/,
+  );
+  assert.not.match(error.message, /bbox_predictor/);
+  await device.destroy();
+});
+
+loading('without box refinement the heads of all layers are one in a random model too', async () => {
+  const device = await openDevice('cpu:1');
+  const random = await DeformableDetrForObjectDetection.fromConfig(smallDeformable, { device });
+  const [first, last] = [random.class_embed[0]!, random.class_embed[1]!];
+  const state = new Random(3).tensor([1, 7, 32]);
+  const read = (head: typeof first) => device.scope(() => head.forward(device.tensor(state))).read();
+  assert.equal(await read(first), await read(last));
   await device.destroy();
 });
 
@@ -265,6 +337,14 @@ loading('a backbone’s own file fills the backbone, the rest is random', async 
     FileError,
     /layer1\.0\.conv1\.weight/,
   );
+  tensors.set('layer1.0.conv1.weight', { shape: [16, 8, 3, 3], data: new Float32Array(1152) });
+  tensors.set('layer3.1.conv1.weight', { shape: [48, 48, 3, 3], data: new Float32Array(20736) });
+  await writeSafetensors(backboneWeights, tensors);
+  await rejectsWith(
+    () => DetrForObjectDetection.fromConfig(small, { device, backboneWeights }),
+    FileError,
+    /"layer3\.1\.conv1\.weight": F32 \[48, 48, 3, 3\] is not part of the model/,
+  );
   await device.destroy();
 });
 
@@ -276,6 +356,8 @@ loading('an unknown model type is refused with the known ones', async () => {
     ConfigError,
     /detr, conditional_detr, deformable_detr.*"yolos"/,
   );
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: 'constructor' }));
+  await rejectsWith(() => AutoModelForObjectDetection.fromPretrained(folder), ConfigError, /"constructor"/);
 });
 
 loading.run();

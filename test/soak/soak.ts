@@ -6,7 +6,8 @@ import { Device, type DeviceOptions } from '../../engine/index.ts';
 import { AutoImageProcessor, AutoModelForImageSegmentation, AutoModelForObjectDetection } from '../../models/auto.ts';
 import { DetrForObjectDetection } from '../../models/detr.ts';
 import type { Image } from '../../models/images/image.ts';
-import { embeddedModels, type ForwardInputs } from '../../models/pretrained.ts';
+import type { ForwardInputs } from '../../models/inputs.ts';
+import { embeddedModels } from '../../models/pretrained.ts';
 import { Random } from '../fuzz/random.ts';
 
 export interface SoakOptions {
