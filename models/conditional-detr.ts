@@ -28,7 +28,14 @@ import { type GraphInputs, requirePixels } from './inputs.ts';
 import { Conv2d, LayerNorm, Linear, Module, MultilayerPerceptron, Table, zeros } from './module.ts';
 import { PreTrainedModel } from './pretrained.ts';
 import { predictMasks, type SegmentationHead, type SegmentationOutputs, segmentationHead } from './segmentation.ts';
-import { type DecoderTrace, Encoder, FeedForwardLayer } from './transformer.ts';
+import {
+  type DecoderLayerResult,
+  type DecoderTrace,
+  decoderTrace,
+  Encoder,
+  FeedForwardLayer,
+  traceLayer,
+} from './transformer.ts';
 
 /*
  * Conditional DETR (Meng et al., "Conditional DETR for Fast Training Convergence"; transformers' models/conditional_detr).
@@ -54,10 +61,10 @@ interface DecoderInputs {
   readonly outputAttentions: boolean;
 }
 
-interface LayerResult {
-  readonly hidden: Tensor;
+/** Attention before its output projection. */
+interface Projected {
+  readonly output: Tensor;
   readonly weights?: Tensor;
-  readonly crossWeights?: Tensor;
 }
 
 /** The projection after an attention: its inputs are projected by the layer itself. */
@@ -114,16 +121,12 @@ class ConditionalDecoderLayer extends FeedForwardLayer {
   }
 
   /** targets [B, Q, D], sine [B or 1, Q, D] → [B, Q, D]. */
-  forward(targets: Tensor, sine: Tensor, inputs: DecoderInputs): LayerResult {
+  forward(targets: Tensor, sine: Tensor, inputs: DecoderInputs): DecoderLayerResult {
     const self = this.#selfAttention(targets, inputs);
     const x = this.self_attn_layer_norm.forward(this.self_attn.out_proj.forward(self.output, { residual: targets }));
     const cross = this.#crossAttention(x, sine, inputs);
     const y = this.encoder_attn_layer_norm.forward(this.encoder_attn.out_proj.forward(cross.output, { residual: x }));
-    return {
-      hidden: this.feedForward(y),
-      ...(self.weights && { weights: self.weights }),
-      ...(cross.weights && { crossWeights: cross.weights }),
-    };
+    return { hidden: this.feedForward(y), weights: self.weights, crossWeights: cross.weights };
   }
 
   #selfAttention(targets: Tensor, { queryPositions, outputAttentions }: DecoderInputs): Projected {
@@ -153,11 +156,6 @@ class ConditionalDecoderLayer extends FeedForwardLayer {
   }
 }
 
-interface Projected {
-  readonly output: Tensor;
-  readonly weights?: Tensor;
-}
-
 class ConditionalDecoder extends Module {
   readonly layers: readonly ConditionalDecoderLayer[];
   readonly layernorm: LayerNorm;
@@ -183,7 +181,7 @@ class ConditionalDecoder extends Module {
   /** targets [B, Q, D] → the last state [B, Q, D] and the reference points [Q, 2], (x, y) in [0, 1]. */
   forward(targets: Tensor, inputs: DecoderInputs): { state: Tensor; references: Tensor; trace: DecoderTrace } {
     const { device } = targets;
-    const trace: DecoderTrace = { hiddenStates: [targets], attentions: [], crossAttentions: [], intermediate: [] };
+    const trace = decoderTrace(targets);
     const references = activate(this.ref_point_head.forward(inputs.queryPositions), 'sigmoid');
     const sine = sineQueries(references.reshape([1, -1, 2]), { features: this.#features, order: [1, 0] }); // [1, Q, D]
     let state = targets;
@@ -191,10 +189,8 @@ class ConditionalDecoder extends Module {
       const result = device.scope(() =>
         layer.forward(state, index === 0 ? sine : multiply(this.query_scale.forward(state), sine), inputs),
       );
+      traceLayer(trace, result);
       state = result.hidden;
-      trace.hiddenStates.push(state);
-      if (result.weights !== undefined) trace.attentions.push(result.weights);
-      if (result.crossWeights !== undefined) trace.crossAttentions.push(result.crossWeights);
       if (this.#normalizesBetweenLayers) {
         // HuggingFace's quirk, as in DETR: with auxiliary_loss the normed state goes on, and the last is normed twice.
         state = this.layernorm.forward(state);

@@ -16,7 +16,10 @@ import type { DecoderTrace, Memory } from './transformer.ts';
 export interface EncoderDecoderOutputs {
   /** [B, Q, D] */
   readonly last_hidden_state: Tensor;
-  /** (L + 1) x [B, Q, D]: the input of each layer, then the last state. */
+  /**
+   * (L + 1) x [B, Q, D]: the first state, then the state after each layer, before the norms that `auxiliary_loss` puts
+   * between layers (transformers 5); the last one is `last_hidden_state`.
+   */
   readonly decoder_hidden_states?: readonly Tensor[];
   /** L x [B, N, Q, Q] */
   readonly decoder_attentions?: readonly Tensor[];

@@ -16,7 +16,15 @@ import { type GraphInputs, requirePixels } from './inputs.ts';
 import { Conv2d, LayerNorm, Linear, Module, MultilayerPerceptron, Table, zeros } from './module.ts';
 import { PreTrainedModel } from './pretrained.ts';
 import { predictMasks, type SegmentationHead, type SegmentationOutputs, segmentationHead } from './segmentation.ts';
-import { type Attended, type DecoderTrace, Encoder, FeedForwardLayer, MultiHeadAttention } from './transformer.ts';
+import {
+  type DecoderLayerResult,
+  type DecoderTrace,
+  decoderTrace,
+  Encoder,
+  FeedForwardLayer,
+  MultiHeadAttention,
+  traceLayer,
+} from './transformer.ts';
 
 /*
  * DETR (Carion et al., "End-to-End Object Detection with Transformers"; transformers' models/detr).
@@ -55,7 +63,7 @@ class DecoderLayer extends FeedForwardLayer {
     this.encoder_attn_layer_norm = new LayerNorm(width);
   }
 
-  forward(targets: Tensor, inputs: DecoderInputs): Attended & { crossWeights: Tensor | undefined } {
+  forward(targets: Tensor, inputs: DecoderInputs): DecoderLayerResult {
     const { memory, memoryKeys, keyMask, queryPositions, queryMask, outputAttentions } = inputs;
     const placed = add(targets, queryPositions);
     const self = this.self_attn.forward({
@@ -95,14 +103,12 @@ class Decoder extends Module {
   /** targets [B, Q, D] → the last state [B, Q, D]. */
   forward(targets: Tensor, inputs: DecoderInputs): { state: Tensor; trace: DecoderTrace } {
     const { device } = targets;
-    const trace: DecoderTrace = { hiddenStates: [targets], attentions: [], crossAttentions: [], intermediate: [] };
+    const trace = decoderTrace(targets);
     let state = targets;
     for (const layer of this.layers) {
-      const { hidden, weights, crossWeights } = device.scope(() => layer.forward(state, inputs));
-      state = hidden;
-      trace.hiddenStates.push(hidden);
-      if (weights !== undefined) trace.attentions.push(weights);
-      if (crossWeights !== undefined) trace.crossAttentions.push(crossWeights);
+      const result = device.scope(() => layer.forward(state, inputs));
+      traceLayer(trace, result);
+      state = result.hidden;
       if (this.#normalizesBetweenLayers) {
         // HuggingFace's quirk: with auxiliary_loss the normed state goes on to the next layer, and the last is normed twice.
         state = this.layernorm.forward(state);

@@ -16,7 +16,7 @@ import { LayerNorm, Linear, Module } from './module.ts';
 export interface Attended {
   readonly hidden: Tensor;
   /** [B, N, T, T'] after the softmax. */
-  readonly weights?: Tensor;
+  readonly weights?: Tensor | undefined;
 }
 
 export interface AttentionInputs {
@@ -138,6 +138,27 @@ export interface DecoderTrace extends Trace {
   readonly crossAttentions: Tensor[];
   /** The state that each layer's predictions are made of, where a model keeps it. */
   readonly intermediate: Tensor[];
+}
+
+/** A decoder layer's result. */
+export interface DecoderLayerResult extends Attended {
+  /** [B, N, Q, S] after the softmax; Deformable DETR: [B, Q, N, levels, points]. */
+  readonly crossWeights?: Tensor | undefined;
+}
+
+/** The trace of a decoder that has not yet run. */
+export const decoderTrace = (targets: Tensor): DecoderTrace => ({
+  hiddenStates: [targets],
+  attentions: [],
+  crossAttentions: [],
+  intermediate: [],
+});
+
+/** Notes a layer's result. */
+export function traceLayer(trace: DecoderTrace, { hidden, weights, crossWeights }: DecoderLayerResult): void {
+  trace.hiddenStates.push(hidden);
+  if (weights !== undefined) trace.attentions.push(weights);
+  if (crossWeights !== undefined) trace.crossAttentions.push(crossWeights);
 }
 
 /** DetrEncoder, which Conditional DETR shares. It has no norm at its end. */
