@@ -125,6 +125,10 @@ const conv3x3 = (inChannels: number, outChannels: number) =>
 const adapter = (inChannels: number, outChannels: number) => new Conv2d(inChannels, outChannels, 1, { bias: true });
 const norm = (channels: number) => new GroupNorm(Math.min(NORM_GROUPS, channels), channels);
 
+/** Channels of the mask head's layers: a half, a quarter, an eighth and a sixteenth of d_model. */
+const maskWidths = (width: number) =>
+  [2, 4, 8, 16].map(divisor => Math.floor(width / divisor)) as [number, number, number, number];
+
 class MaskHead extends Module {
   readonly lay1: JoinedConv2d;
   readonly gn1: GroupNorm;
@@ -146,12 +150,7 @@ class MaskHead extends Module {
   /** @param mapChannels channels of the maps that the adapters read, coarsest first. */
   constructor(width: number, heads: number, mapChannels: readonly number[], activation: Activation) {
     super();
-    const [half, quarter, eighth, sixteenth] = [2, 4, 8, 16].map(divisor => Math.floor(width / divisor)) as [
-      number,
-      number,
-      number,
-      number,
-    ];
+    const [half, quarter, eighth, sixteenth] = maskWidths(width);
     const joined = width + heads;
     this.lay1 = new JoinedConv2d(width, heads, joined);
     this.gn1 = norm(joined);
@@ -220,7 +219,10 @@ export interface SegmentationHead {
   readonly mask_head: MaskHead;
 }
 
-/** @param backboneChannels channels of the backbone's maps, finest first; three or four of them. */
+/**
+ * @param backboneChannels channels of the backbone's maps, finest first; three or more, of which the first three are read
+ * @throws ConfigError for sizes that the head cannot have
+ */
 export function segmentationHead(config: BaseConfig, backboneChannels: readonly number[]): SegmentationHead {
   const { d_model: width, encoder_attention_heads: heads } = config;
   if (backboneChannels.length < 3) {
@@ -231,6 +233,11 @@ export function segmentationHead(config: BaseConfig, backboneChannels: readonly 
   if ((width + heads) % NORM_GROUPS !== 0) {
     throw new ConfigError(
       `config: segmentation: expected d_model + encoder_attention_heads to be a multiple of ${NORM_GROUPS}, got ${width + heads}`,
+    );
+  }
+  if (maskWidths(width).some(channels => channels === 0 || channels % Math.min(NORM_GROUPS, channels) !== 0)) {
+    throw new ConfigError(
+      `config: segmentation: expected a d_model whose 2nd to 16th parts are 1 to ${NORM_GROUPS} or multiples of ${NORM_GROUPS}, got ${width}`,
     );
   }
   // With three maps the coarsest one feeds both the encoder and the first adapter, as in the reference.

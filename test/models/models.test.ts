@@ -348,6 +348,18 @@ loading('a backbone’s own file fills the backbone, the rest is random', async 
   await device.destroy();
 });
 
+loading('a configuration that the mask head cannot follow is refused', () => {
+  const refused = (raw: RawConfig, message: RegExp) =>
+    assert.throws(
+      () => new DetrForSegmentation(DetrConfig.from({ ...small, ...raw })),
+      (error: Error) => error instanceof ConfigError && message.test(error.message),
+    );
+  refused({ d_model: 8 }, /segmentation: expected a d_model whose .*, got 8/);
+  refused({ d_model: 48 }, /segmentation: expected a d_model whose .*, got 48/);
+  refused({ encoder_attention_heads: 4 }, /d_model \+ encoder_attention_heads to be a multiple of 8, got 36/);
+  refused({ backbone_config: { model_type: 'resnet' } }, /at least 3 maps, got 1/);
+});
+
 loading('an unknown model type is refused with the known ones', async () => {
   const folder = temporaryFolder('unknown');
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: 'yolos' }));
