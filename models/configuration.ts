@@ -243,7 +243,8 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
   const usesTransformers = nested === undefined ? raw.use_timm_backbone === false : nestedType !== 'timm_backbone';
   if (usesTransformers) return readTransformersResNet(nested ?? {}, inChannels);
 
-  const name = String(nested?.backbone ?? raw.backbone ?? 'resnet50');
+  // After a dot timm names weights (`resnet50.a1_in1k`), not another network.
+  const name = String(nested?.backbone ?? raw.backbone ?? 'resnet50').replace(/\..*/, '');
   const kwargs = readObject(raw.backbone_kwargs, 'backbone_kwargs') ?? {};
   const outStages = readTimmStages(nested?.out_indices ?? kwargs.out_indices, timmStages);
   const dilation = flag(false)(raw.dilation, 'dilation') || kwargs.output_stride === 16 || nested?.output_stride === 16;

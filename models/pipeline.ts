@@ -34,7 +34,7 @@ export interface DetectOptions {
 export interface SegmentOptions {
   /** Default panoptic. */
   readonly subtask?: 'panoptic' | 'instance' | 'semantic';
-  /** Queries with a higher score are kept; default 0.5. Not for semantic segmentation. */
+  /** Queries with a higher score are kept; default 0.9, as in transformers' pipeline. Not for semantic segmentation. */
   readonly threshold?: number;
   /** A mask's pixels are those with a higher probability; default 0.5. */
   readonly maskThreshold?: number;
@@ -42,7 +42,10 @@ export interface SegmentOptions {
   readonly overlapMaskAreaThreshold?: number;
 }
 
-/** A loaded pipeline: call it as often as needed, then `dispose()` it. One picture gives one list, several give several. */
+/**
+ * A loaded pipeline: call it as often as needed, then `dispose()` it. One picture gives one list, several give several: each
+ * is run by itself, so that it gives what it gives alone.
+ */
 export interface Pipeline<Options, Result> {
   (picture: PipelineInput, options?: Options): Promise<Result[]>;
   (pictures: readonly PipelineInput[], options?: Options): Promise<Result[][]>;
@@ -84,29 +87,26 @@ export async function pipeline(task: string, pretrained: string, options: Pretra
   }
 }
 
-/** Runs a batch of pictures. */
-type Process = (images: readonly Image[], options: SegmentOptions) => Promise<unknown[]>;
+/** Runs one picture. */
+type Process = (image: Image, options: SegmentOptions) => Promise<unknown[]>;
 
 interface Loaded {
   readonly model: { dispose(): void };
   readonly process: Process;
 }
 
-const sizesOf = (images: readonly Image[]) => images.map(({ height, width }) => [height, width] as const);
-
 async function objectDetection(pretrained: string, options: PretrainedOptions & { device: Device }): Promise<Loaded> {
   const processor = await AutoImageProcessor.fromPretrained(pretrained, options);
   const model = await AutoModelForObjectDetection.fromPretrained(pretrained, options);
-  const process: Process = async (images, { threshold = 0.5 }) => {
-    const outputs = await model.forward(processor.preprocess(images));
-    const found = processor.postProcessObjectDetection(outputs, { threshold, targetSizes: sizesOf(images) });
-    return found.map(({ scores, labels, boxes }) =>
-      Array.from(scores.data, (score, index): DetectedObject => {
-        const [xmin, ymin, xmax, ymax] = boxes.data.subarray(4 * index, 4 * index + 4);
-        const label = model.config.id2label[labels.data[index]!]!;
-        return { score, label, box: { xmin: xmin!, ymin: ymin!, xmax: xmax!, ymax: ymax! } };
-      }),
-    );
+  const process: Process = async (image, { threshold = 0.5 }) => {
+    const outputs = await model.forward(processor.preprocess([image]));
+    const targetSizes = [[image.height, image.width]] as const;
+    const { scores, labels, boxes } = processor.postProcessObjectDetection(outputs, { threshold, targetSizes })[0]!;
+    return Array.from(scores.data, (score, index): DetectedObject => {
+      const [xmin, ymin, xmax, ymax] = boxes.data.subarray(4 * index, 4 * index + 4);
+      const label = model.config.id2label[labels.data[index]!]!;
+      return { score, label, box: { xmin: xmin!, ymin: ymin!, xmax: xmax!, ymax: ymax! } };
+    });
   };
   return { model, process };
 }
@@ -118,27 +118,27 @@ async function imageSegmentation(pretrained: string, options: PretrainedOptions 
   }
   const model = await AutoModelForImageSegmentation.fromPretrained(pretrained, options);
   const nameOf = (label: number) => model.config.id2label[label] ?? `LABEL_${label}`;
-  const process: Process = async (images, segmentOptions) => {
-    const { subtask = 'panoptic', threshold = 0.5, maskThreshold = 0.5 } = segmentOptions;
+  const process: Process = async (image, segmentOptions) => {
+    const { subtask = 'panoptic', threshold = 0.9, maskThreshold = 0.5 } = segmentOptions;
     const { overlapMaskAreaThreshold = 0.5 } = segmentOptions;
-    const targetSizes = sizesOf(images);
-    const outputs = await model.forward(processor.preprocess(images));
+    if (subtask !== 'panoptic' && subtask !== 'instance' && subtask !== 'semantic') {
+      throw new OptionError(`subtask: expected panoptic, instance or semantic, got ${JSON.stringify(subtask)}`);
+    }
+    const targetSizes = [[image.height, image.width]] as const;
+    const outputs = await model.forward(processor.preprocess([image]));
     if (subtask === 'semantic') {
-      return processor.postProcessSemanticSegmentation(outputs, { targetSizes }).map(map => {
-        const labels = [...new Set(map.data)].toSorted((a, b) => a - b);
-        return labels.map((label): DetectedSegment => ({ label: nameOf(label), mask: maskOf(map, label) }));
-      });
+      const map = processor.postProcessSemanticSegmentation(outputs, { targetSizes })[0]!;
+      const labels = [...new Set(map.data)].toSorted((a, b) => a - b);
+      return labels.map((label): DetectedSegment => ({ label: nameOf(label), mask: maskOf(map, label) }));
     }
     const thresholds = { threshold, maskThreshold, overlapMaskAreaThreshold, targetSizes };
-    const results =
+    const { segmentation, segmentsInfo } =
       subtask === 'panoptic'
-        ? processor.postProcessPanopticSegmentation(outputs, thresholds)
-        : processor.postProcessInstanceSegmentation(outputs, thresholds);
-    return results.map(({ segmentation, segmentsInfo }) =>
-      segmentsInfo.map(({ id, labelId, score }): DetectedSegment => {
-        return { score, label: nameOf(labelId), mask: maskOf(segmentation, id) };
-      }),
-    );
+        ? processor.postProcessPanopticSegmentation(outputs, thresholds)[0]!
+        : processor.postProcessInstanceSegmentation(outputs, thresholds)[0]!;
+    return segmentsInfo.map(({ id, labelId, score }): DetectedSegment => {
+      return { score, label: nameOf(labelId), mask: maskOf(segmentation, id) };
+    });
   };
   return { model, process };
 }
@@ -154,8 +154,8 @@ function callable(process: Process, dispose: () => Promise<void>): unknown {
   const call = async (input: PipelineInput | readonly PipelineInput[], options: SegmentOptions = {}) => {
     const several = Array.isArray(input);
     const inputs: readonly PipelineInput[] = several ? input : [input as PipelineInput];
-    const images = await Promise.all(inputs.map(item => (isImage(item) ? item : readImage(item))));
-    const results = images.length === 0 ? [] : await process(images, options);
+    const results: unknown[][] = [];
+    for (const item of inputs) results.push(await process(isImage(item) ? item : await readImage(item), options));
     return several ? results : results[0];
   };
   return Object.assign(call, { dispose });

@@ -60,6 +60,7 @@ test('a timm backbone in every spelling', () => {
   const plain = DetrConfig.from({}).backbone;
   const v5 = DetrConfig.from({ backbone_config: { model_type: 'timm_backbone', backbone: 'resnet50' } }).backbone;
   assert.equal(plain, v5);
+  assert.equal(DetrConfig.from({ backbone: 'resnet50.a1_in1k' }).backbone, plain);
   for (const raw of [
     { dilation: true },
     { backbone_kwargs: { output_stride: 16 } },

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Device } from '../../engine/index.ts';
+import { type Device, OptionError } from '../../engine/index.ts';
 import {
   AutoImageProcessor,
   AutoModelForImageSegmentation,
@@ -20,6 +20,7 @@ import {
 } from '../../index.ts';
 import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { readTestJson, testData } from '../support/data.ts';
+import { rejectsWith } from '../support/throws.ts';
 
 // The embedded models from picture to metric: detections equal to transformers', AP and PQ equal to the reference tools'.
 
@@ -129,6 +130,7 @@ for (const deviceName of modelDeviceNames) {
     const [first, second] = await detect([picture, await readImage(picture)], { threshold: 0.35 });
     assert.equal(first!.length, objects.length);
     assert.equal(second!.length, objects.length);
+    assert.equal(await detect([]), []);
     await detect.dispose();
 
     const segment = await pipeline('image-segmentation', 'scenes-detr-panoptic', { device });
@@ -137,6 +139,10 @@ for (const deviceName of modelDeviceNames) {
     const semantic = await segment(picture, { subtask: 'semantic' });
     const covered = semantic.reduce((sum, { mask }) => sum + mask.data.reduce((count, pixel) => count + pixel, 0), 0);
     assert.is(covered, semantic[0]!.mask.data.length, 'every pixel has one class');
+    const whole = await readImage(picture);
+    const top = { ...whole, height: 40, data: whole.data.slice(0, (whole.data.length / whole.height) * 40) };
+    assert.equal(await segment([top, whole]), [await segment(top), segments], 'pictures of other sizes do not matter');
+    await rejectsWith(() => segment(picture, { subtask: 'parts' as 'semantic' }), OptionError, /subtask: .*"parts"/);
     await segment.dispose();
   });
 
