@@ -77,23 +77,31 @@ export abstract class Device {
   /** Takes memory back into the pool. */
   protected abstract free(storage: Storage): void;
 
-  /** Copies host values to the device. The data may be changed afterwards. @throws ShapeError if the shape does not fit. */
+  /**
+   * Copies host values to the device. The data may be changed afterwards.
+   * @throws ShapeError if the shape does not fit, OptionError for data that is neither Float32Array nor Int32Array
+   */
   tensor<Data extends Float32Array | Int32Array>(
     host: HostTensor<Data>,
   ): Tensor<Data extends Int32Array ? 'int32' : 'float32'> {
-    if (elementCount(host.shape) !== host.data.length) {
+    const { shape, data } = host;
+    // A wrong array would break the memory of everything else, so that callers without types are told as well.
+    if (!(data instanceof Float32Array || data instanceof Int32Array)) {
+      const got = (data as unknown)?.constructor?.name ?? typeof data;
+      throw new OptionError(`tensor: expected data in a Float32Array or Int32Array, got ${got}`);
+    }
+    if (!shape.every(isSize) || elementCount(shape) !== data.length) {
       throw new ShapeError(
-        `tensor: expected ${elementCount(host.shape)} values for ${formatShape(host.shape)}, got ${host.data.length}`,
+        `tensor: expected ${elementCount(shape)} values for ${formatShape(shape)}, got ${data.length}`,
       );
     }
-    const dtype = (host.data instanceof Int32Array ? 'int32' : 'float32') as Data extends Int32Array
-      ? 'int32'
-      : 'float32';
-    return this.#adopt(host.shape, dtype, this.upload(host.data));
+    const dtype = (data instanceof Int32Array ? 'int32' : 'float32') as Data extends Int32Array ? 'int32' : 'float32';
+    return this.#adopt(shape, dtype, this.upload(data));
   }
 
-  /** A tensor with undefined contents, for a kernel to write. */
+  /** A tensor with undefined contents, for a kernel to write. @throws ShapeError for a size that is no whole number from 0 */
   empty<Type extends DataType = 'float32'>(shape: readonly number[], dtype?: Type): Tensor<Type> {
+    if (!shape.every(isSize)) throw new ShapeError(`empty: expected whole sizes from 0, got ${formatShape(shape)}`);
     return this.#adopt(shape, dtype ?? ('float32' as Type), this.allocate(elementCount(shape) * 4));
   }
 
@@ -178,6 +186,8 @@ export abstract class Device {
     return tensor;
   }
 }
+
+const isSize = (size: number) => Number.isInteger(size) && size >= 0;
 
 /** Every tensor in a value: itself, or within arrays, maps and plain objects. */
 export function* tensorsIn(value: unknown): Generator<Tensor> {

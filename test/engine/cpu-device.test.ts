@@ -12,6 +12,7 @@ import {
   type HostTensor,
   OptionError,
   OutOfMemoryError,
+  ShapeError,
   type Tensor,
 } from '../../engine/index.ts';
 import type { Launch } from '../../engine/launch.ts';
@@ -228,6 +229,35 @@ test('a process with a device ends by itself, with and without destroy, also in 
   ];
   for (const ending of endings) assert.is((await run(ending)).stdout, 'done\n', ending);
   assert.is((await run('void forward(); console.log("done"); process.exit(0);')).stdout, 'done\n');
+});
+
+test('data and shapes that are none are refused, and the device goes on', async () => {
+  const device = await Device.create({ device: 'cpu', threads: 1 });
+  const { liveBytes } = device.memory;
+  const wrong: readonly [
+    data: unknown,
+    shape: readonly number[],
+    type: typeof OptionError | typeof ShapeError,
+    message: RegExp,
+  ][] = [
+    [[1, 2], [2], OptionError, /tensor: expected data in a Float32Array or Int32Array, got Array$/],
+    [new Float64Array(2), [2], OptionError, /got Float64Array$/],
+    [undefined, [2], OptionError, /got undefined$/],
+    [new Float32Array(3), [2], ShapeError, /tensor: expected 2 values for \[2\], got 3$/],
+    [new Float32Array(2), [0.5, 4], ShapeError, /expected 2 values for \[0.5, 4\], got 2$/],
+    [new Float32Array(2), [-1, -2], ShapeError, /expected 2 values for \[-1, -2\], got 2$/],
+  ];
+  for (const [data, shape, type, message] of wrong) {
+    assert.throws(
+      () => device.tensor({ shape, data } as HostTensor),
+      (error: Error) => error instanceof type && message.test(error.message),
+    );
+  }
+  assert.throws(() => device.empty([2, Number.NaN]), /empty: expected whole sizes from 0, got \[2, NaN\]/);
+  assert.is(device.memory.liveBytes, liveBytes);
+  const { data } = await device.tensor({ shape: [2], data: Float32Array.of(1, 2) }).read();
+  assert.equal([...data], [1, 2]);
+  await device.destroy();
 });
 
 test.run();
