@@ -37,6 +37,7 @@ interface RecordedLaunch {
 interface Batch {
   readonly launches: readonly RecordedLaunch[];
   readonly address: number;
+  readonly startMilliseconds: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
   workersLeft: number;
@@ -62,6 +63,8 @@ export class CpuDevice extends Device {
   #idle: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
   #timings: KernelTiming[] | undefined;
+  /** When the last launch that was timed ended. */
+  #lastEndMilliseconds = 0;
   #lost: DeviceLostError | undefined;
 
   private constructor(kernels: KernelModule, memory: WebAssembly.Memory, maximumPages: number, threads: number) {
@@ -203,12 +206,13 @@ export class CpuDevice extends Device {
       memory.set(words, args / 4);
       args += words.byteLength;
     });
+    const startMilliseconds = performance.timeOrigin + performance.now();
     this.#idle = new Promise<void>((resolve, reject) => {
-      this.#batches.set(batch, { launches, address, resolve, reject, workersLeft: this.threads, error: undefined });
+      const state = { workersLeft: this.threads, error: undefined };
+      this.#batches.set(batch, { launches, address, startMilliseconds, resolve, reject, ...state });
     });
     // A loss is reported by whoever waits next, and nobody may be waiting now.
     this.#idle.catch(() => {});
-    const startMilliseconds = performance.timeOrigin + performance.now();
     this.#workers.forEach((worker, index) => {
       const message: BatchMessage = {
         batch,
@@ -279,13 +283,17 @@ export class CpuDevice extends Device {
     batch.resolve();
   }
 
-  #collectTimings(batch: Batch): void {
-    if (this.#timings === undefined) return;
+  /** A launch takes from the end of the one before, or from when its batch was sent, to its own end. */
+  #collectTimings({ launches, address, startMilliseconds }: Batch): void {
+    const timings = this.#timings;
+    if (timings === undefined) return;
     const words = new Int32Array(this.#memory.buffer);
-    batch.launches.forEach(({ launch, stage }, index) => {
-      const record = batch.address / 4 + index * WORDS_PER_LAUNCH;
-      const milliseconds = words[record + Word.elapsedMicroseconds]! / 1000;
-      this.#timings!.push({ kernel: launch.kernel, stage, milliseconds, ...launch.cost });
+    launches.forEach(({ launch, stage }, index) => {
+      const record = address / 4 + index * WORDS_PER_LAUNCH;
+      const end = startMilliseconds + words[record + Word.endMicroseconds]! / 1000;
+      const milliseconds = Math.max(end - Math.max(startMilliseconds, this.#lastEndMilliseconds), 0);
+      this.#lastEndMilliseconds = end;
+      timings.push({ kernel: launch.kernel, stage, milliseconds, ...launch.cost });
     });
   }
 

@@ -15,8 +15,8 @@ export const Word = {
   arrivals: 4,
   /** 1 once every worker has arrived. */
   done: 5,
-  /** Written by the worker that closes the launch. */
-  elapsedMicroseconds: 6,
+  /** When the launch ended, counted from when its batch was sent; written by the worker that closes it. */
+  endMicroseconds: 6,
 } as const;
 
 export const WORDS_PER_LAUNCH = 8;
@@ -31,7 +31,7 @@ export interface WorkerData {
 
 export interface BatchMessage {
   readonly batch: number;
-  /** When the batch was sent, since the epoch: its first launch begins then, whichever worker wakes first, if all are idle. */
+  /** When the batch was sent, since the epoch. */
   readonly startMilliseconds: number;
   /** Byte address of the first launch record. */
   readonly launches: number;

@@ -19,14 +19,10 @@ function waitUntilSet(words: Int32Array, index: number): void {
   while (Atomics.load(words, index) === 0) Atomics.wait(words, index, 0);
 }
 
-/** When this worker last saw a launch end. */
-let idleSince = 0;
-
 function runBatch({ batch, startMilliseconds, launches, count, scratch }: BatchMessage): DoneMessage {
   memory.grow(0); // Another thread may have grown it; this brings `buffer` up to date.
   const words = new Int32Array(memory.buffer);
   let error: DoneMessage['error'];
-  let start = Math.max(startMilliseconds - performance.timeOrigin, idleSince);
   for (let launch = 0; launch < count; launch++) {
     const record = launches / 4 + launch * WORDS_PER_LAUNCH;
     const kernel = kernels[words[record + Word.entry]!]!;
@@ -42,16 +38,14 @@ function runBatch({ batch, startMilliseconds, launches, count, scratch }: BatchM
       error ??= { launch, message: trap instanceof Error ? trap.message : String(trap) };
     }
     if (Atomics.add(words, record + Word.arrivals, 1) === workers - 1) {
-      const now = performance.now();
-      words[record + Word.elapsedMicroseconds] = Math.round((now - start) * 1000);
+      const elapsedMilliseconds = performance.timeOrigin + performance.now() - startMilliseconds;
+      words[record + Word.endMicroseconds] = Math.round(elapsedMilliseconds * 1000);
       Atomics.store(words, record + Word.done, 1);
       Atomics.notify(words, record + Word.done);
     } else {
       waitUntilSet(words, record + Word.done);
     }
-    start = performance.now();
   }
-  idleSince = start;
   return error === undefined ? { batch } : { batch, error };
 }
 
