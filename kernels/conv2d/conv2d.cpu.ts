@@ -107,8 +107,10 @@ function transformWeight({ channelsPerGroup, outChannels }: Conv2dSizes, data: F
 const PACKED_VALUES = 65_536;
 const LEAST = 128;
 const MOST_PIXELS = 512;
-/** Tiles that a task transforms: two column panels. More would leave the second-level cache. */
-const TILES = 2 * PANEL_COLUMNS;
+/** Values of transformed tiles and of their products that a task holds, so that they stay in the second-level cache. */
+const TRANSFORMED_VALUES = 196_608;
+/** Tiles that a task transforms at least, however many channels they have. */
+const LEAST_TILES = 2 * PANEL_COLUMNS;
 /** Tasks from which on a launch is not cut further, for every task along the output channels transforms the tiles again. */
 const ENOUGH_TASKS = 12;
 
@@ -129,7 +131,9 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | u
     const tileRows = Math.ceil(Math.ceil(outHeight / dilation) / 4);
     const tileColumns = Math.ceil(Math.ceil(outWidth / dilation) / 4);
     const tiles = dilation ** 2 * tileRows * tileColumns;
-    const tilesPerTask = evenParts(tiles, PANEL_COLUMNS, TILES);
+    const valuesPerTile = POINTS * (inChannels + 6);
+    const most = Math.max(Math.floor(TRANSFORMED_VALUES / valuesPerTile), LEAST_TILES);
+    const tilesPerTask = evenParts(tiles, PANEL_COLUMNS, most);
     const tileTasks = Math.ceil(tiles / tilesPerTask);
     const panels = leftPanels(outChannels).length;
     const panelTasks = Math.ceil(ENOUGH_TASKS / Math.max(batch * tileTasks, 1));
@@ -138,7 +142,7 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | u
       entry: 'conv2dWinograd',
       tasks: batch * tileTasks * Math.ceil(panels / panelsPerTask),
       scalars: [...planes, dilation, paddingTop, paddingLeft, code, tilesPerTask, panelsPerTask],
-      scratchBytes: 4096 + tilesPerTask * 24 + POINTS * (tilesPerTask * (inChannels + 6) * 4 + 64),
+      scratchBytes: 4096 + tilesPerTask * (24 + valuesPerTile * 4) + POINTS * 64,
     };
   }
 
