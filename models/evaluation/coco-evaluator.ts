@@ -4,6 +4,7 @@
  */
 import { OptionError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { formatFixed } from '../rounding.ts';
 import {
   type CocoAnnotation,
   type CocoCategory,
@@ -433,7 +434,7 @@ function tableLine(metric: Metric, value: number, { iouThresholds }: CocoParamet
       ? `${iouThresholds[0]!.toFixed(2)}:${iouThresholds.at(-1)!.toFixed(2)}`
       : metric.iouThreshold.toFixed(2);
   const settings = `IoU=${iou.padEnd(9)} | area=${metric.area.padStart(6)} | maxDets=${String(metric.maximumDetections).padStart(3)}`;
-  return ` ${title.padEnd(18)} ${abbreviation} @[ ${settings} ] = ${value.toFixed(3)}`;
+  return ` ${title.padEnd(18)} ${abbreviation} @[ ${settings} ] = ${formatFixed(value, 3)}`;
 }
 
 const newGroups = <Value>() => new Map<number, Value[]>();

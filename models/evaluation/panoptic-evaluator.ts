@@ -6,6 +6,7 @@
  */
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor, sameShape } from '../../engine/host-tensor.ts';
+import { formatFixed } from '../rounding.ts';
 import {
   type CocoCategory,
   requireFinite,
@@ -236,7 +237,7 @@ export class PanopticEvaluator {
         `${''.padEnd(10)}| ${['PQ', 'SQ', 'RQ'].map(title => title.padStart(5)).join('  ')} ${'N'.padStart(5)}`,
         '-'.repeat(38),
         ...rows.map(([name, { pq, sq, rq, n }]) => {
-          const values = [pq, sq, rq].map(value => (100 * value).toFixed(1).padStart(5)).join('  ');
+          const values = [pq, sq, rq].map(value => formatFixed(100 * value, 1).padStart(5)).join('  ');
           return `${name.padEnd(10)}| ${values} ${String(n).padStart(5)}`;
         }),
       ].join('\n'),

@@ -4,6 +4,7 @@
 // B batch, Q queries, C columns of class logits, h x w masks, H x W result
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { formatFixed } from '../rounding.ts';
 import { checkLogits, indexOfLargest, softmax } from './detection.ts';
 import { assignMasks } from './mask-assignment.ts';
 import { checkNumber, checkOptionNames, checkSizes, describe, type ImageSize } from './options.ts';
@@ -125,7 +126,7 @@ function segment(
       id = fusedIds.get(label) ?? id + 1;
       idOf[index] = id;
       const wasFused = fusedLabels.has(label);
-      segmentsInfo.push({ id, labelId: label, wasFused, score: roundTo6Decimals(score) });
+      segmentsInfo.push({ id, labelId: label, wasFused, score: Number(formatFixed(score, 6)) });
       if (wasFused) fusedIds.set(label, id);
     }
     return { segmentation: { shape, data: winner.map(index => idOf[index]!) }, segmentsInfo };
@@ -182,14 +183,6 @@ export function checkSegmentationOutputs(
     );
   }
   return { batch, queries, columns, maskHeight, maskWidth };
-}
-
-/** Python's `round(value, 6)` of a float32: exact ties, which are odd multiples of 1/128, go to the even neighbour. */
-export function roundTo6Decimals(value: number): number {
-  const isTie = (value * 128) % 2 === 1;
-  if (!isTie) return Number(value.toFixed(6));
-  const below = Math.floor(value * 1e6);
-  return (below % 2 === 0 ? below : below + 1) / 1e6;
 }
 
 /** HuggingFace's run lengths of a segmentation map (see `EncodedSegmentation`). */

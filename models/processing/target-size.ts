@@ -1,5 +1,6 @@
 // H height, W width
 import { ShapeError } from '../../engine/errors.ts';
+import { roundHalfEven } from '../rounding.ts';
 import type { Size } from './settings.ts';
 
 /** transformers 5 (since about 4.4x), or 4.34 with its other rounding. */
@@ -59,11 +60,4 @@ function wantedSize(height: number, width: number, size: Size, behaviour: Behavi
   return width < height
     ? [Math.trunc((scaledFrom * height) / width), shortTarget]
     : [shortTarget, Math.trunc((scaledFrom * width) / height)];
-}
-
-/** Python's `round`. */
-function roundHalfEven(value: number): number {
-  const below = Math.floor(value);
-  if (value - below !== 0.5) return Math.round(value);
-  return below % 2 === 0 ? below : below + 1;
 }

@@ -7,7 +7,8 @@ import {
   DeformableDetrImageProcessor,
   DetrImageProcessor,
 } from '../../models/processing/processors.ts';
-import { roundTo6Decimals, type SegmentationOutputs } from '../../models/processing/segmentation.ts';
+import type { SegmentationOutputs } from '../../models/processing/segmentation.ts';
+import { formatFixed } from '../../models/rounding.ts';
 import { rejectsWith } from '../support/throws.ts';
 
 const tensor = (shape: number[], values: readonly number[]): HostTensor => ({ shape, data: Float32Array.from(values) });
@@ -86,13 +87,24 @@ test('without a confident query the map is -1, encoded or not', () => {
   assert.equal(encoded, [{ segmentation: none, segmentsInfo: [] }]);
 });
 
-test('scores are rounded as Python rounds', () => {
-  assert.is(roundTo6Decimals(0.0078125), 0.007812);
-  assert.is(roundTo6Decimals(0.0234375), 0.023438);
-  assert.is(roundTo6Decimals(0.5078125), 0.507812);
-  assert.is(roundTo6Decimals(Math.fround(0.123456789)), 0.123457);
-  assert.is(roundTo6Decimals(Math.fround(0.9999996)), 1);
-  assert.is(roundTo6Decimals(1), 1);
+test('scores and tables are rounded as Python rounds', () => {
+  const cases: [value: number, digits: number, python: string][] = [
+    [0.0078125, 6, '0.007812'],
+    [0.0234375, 6, '0.023438'],
+    [0.5078125, 6, '0.507812'],
+    [Math.fround(0.123456789), 6, '0.123457'],
+    [Math.fround(0.9999996), 6, '1.000000'],
+    [1, 6, '1.000000'],
+    [0.3125, 3, '0.312'],
+    [0.4375, 3, '0.438'],
+    [0.3135, 3, '0.314'],
+    [-1, 3, '-1.000'],
+    [62.25, 1, '62.2'],
+    [62.75, 1, '62.8'],
+    [0.5, 0, '0'],
+    [Number.NaN, 1, 'NaN'],
+  ];
+  for (const [value, digits, python] of cases) assert.is(formatFixed(value, digits), python);
 });
 
 test('the semantic map is the arg max of the scores', () => {
