@@ -3,8 +3,9 @@
  * truth, and which detection finds which object at every threshold (pycocotools 2.0.11 `cocoeval.py`).
  * D detections by descending score, G ground truths in file order, A area ranges, T overlap thresholds.
  */
-import { DetrError, OptionError } from '../../engine/errors.ts';
+import { OptionError } from '../../engine/errors.ts';
 import { type CocoAnnotation, type CocoImage, type CocoResult, hasBox } from './coco-format.ts';
+import { inEntry } from './describe.ts';
 import { type Rle, rleArea, rleFromSegmentation, rleIou, rleToBox } from './rle.ts';
 
 /** What detections are compared by: boxes, masks or keypoints. */
@@ -276,16 +277,6 @@ function maskOf({ segmentation, bbox }: CocoResult, image: CocoImage): Rle {
 function annotationMask({ id, segmentation }: CocoAnnotation, image: CocoImage): Rle {
   if (segmentation === undefined) throw new OptionError(`annotation ${id}: expected a segmentation, got none`);
   return inEntry(`annotation ${id}`, () => rleFromSegmentation(segmentation, image.height, image.width));
-}
-
-/** Runs `read`, and adds the entry it reads to the message of its error. */
-function inEntry<Value>(entry: string, read: () => Value): Value {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof DetrError) throw new OptionError(`${entry}: ${error.message}`, { cause: error });
-    throw error;
-  }
 }
 
 /** A result's area: its box's if it has one, whatever is compared, as `loadRes` of the reference has it. */

@@ -7,6 +7,7 @@ import { join, normalize, sep } from 'node:path';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
 import type { CocoAnnotation } from '../evaluation/coco-format.ts';
+import { inEntry } from '../evaluation/describe.ts';
 import { rleFromSegmentation, rleToMask } from '../evaluation/rle.ts';
 import { readImageSync } from '../images/files.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
@@ -147,7 +148,7 @@ export function prepareDetection(
     area: floats(keptObjects.map(object => object.area)),
     iscrowd: integers(keptObjects.map(() => 0)),
     ...(objects[0]?.keypoints === undefined ? {} : { keypoints: keypointsOf(keptObjects, where) }),
-    ...(withMasks ? { masks: polygonMasks(keptObjects, size, where) } : {}),
+    ...(withMasks ? { masks: polygonMasks(annotation, keptObjects, size, where) } : {}),
   };
 }
 
@@ -165,15 +166,19 @@ function keypointsOf(objects: readonly CocoObject[], where: string): HostTensor 
 }
 
 function polygonMasks(
+  annotation: CocoDetectionAnnotation,
   objects: readonly CocoObject[],
   [height, width]: ImageSize,
   where: string,
 ): HostTensor<Uint8Array> {
   const data = new Uint8Array(objects.length * height * width);
-  for (const [index, { segmentation }] of objects.entries()) {
+  for (const [index, object] of objects.entries()) {
+    const { segmentation } = object;
+    const entry = `${where}: annotations[${annotation.annotations.indexOf(object)}]`;
     if (segmentation === undefined)
-      throw new OptionError(`${where}: expected a segmentation for every object when masks are wanted`);
-    data.set(rleToMask(rleFromSegmentation(segmentation, height, width)), index * height * width);
+      throw new OptionError(`${entry}: expected a segmentation for every object when masks are wanted`);
+    const rle = inEntry(entry, () => rleFromSegmentation(segmentation, height, width));
+    data.set(rleToMask(rle), index * height * width);
   }
   return { shape: [objects.length, height, width], data };
 }

@@ -17,7 +17,10 @@ export function checkOptionNames(options: object, known: readonly string[], wher
 /** A value for messages: JSON, cut short. */
 export function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
-  return typeof value === 'number' ? `${value}` : (JSON.stringify(value) ?? String(value)).slice(0, 100);
+  // JSON has null for NaN and the infinities.
+  const plain = (_: string, entry: unknown) =>
+    Number.isFinite(entry) || typeof entry !== 'number' ? entry : `${entry}`;
+  return typeof value === 'number' ? `${value}` : (JSON.stringify(value, plain) ?? String(value)).slice(0, 100);
 }
 
 /** Throws an `OptionError` unless `value` is a number (not NaN). */

@@ -186,7 +186,22 @@ test('annotations that do not fit are refused by field', async () => {
     [annotation([{ category_id: 1.5 }]), /category_id to be a whole number, got 1.5/],
     [annotation([{ iscrowd: 'no' as never }]), /iscrowd to be 0 or 1, got "no"/],
     [annotation([{ keypoints: [1, 2, 3] }, {}]), /as many keypoints for every object, got nothing/],
-    [annotation([{}]), /expected a segmentation for every object/, { returnSegmentationMasks: true }],
+    [annotation([{ bbox: [1, 2, 3, Number.POSITIVE_INFINITY] }]), /got \[1,2,3,"Infinity"\]/],
+    [
+      annotation([{ iscrowd: 1 }, {}]),
+      /annotations\[0\]: annotations\[1\]: expected a segmentation for every object/,
+      { returnSegmentationMasks: true },
+    ],
+    [
+      annotation([{ segmentation: [[1, 1, 9, 1, 9, 9]] }, { segmentation: [[1, 2]] }]),
+      /annotations\[0\]: annotations\[1\]: segmentation: expected polygons of at least 3 corners, got 2 numbers/,
+      { returnSegmentationMasks: true },
+    ],
+    [
+      annotation([{ segmentation: { size: [2, 2], counts: [4] } }]),
+      /annotations\[0\]: annotations\[0\]: segmentation: expected the image's size \[30, 20\], got size \[2, 2\]/,
+      { returnSegmentationMasks: true },
+    ],
     [
       { image_id: 7, segments_info: [] },
       /expected file_name to be the name of a PNG file/,
@@ -213,6 +228,7 @@ test('pictures and options that do not fit are refused', async () => {
   const image = picture(30, 20);
   const refusals: [call: () => unknown, type: typeof ShapeError | typeof OptionError, message: RegExp][] = [
     [() => processor.preprocess([]), ShapeError, /expected at least one picture, got none/],
+    [() => processor.preprocess([null as never]), ShapeError, /images\[0\]: expected a picture .*, got null/],
     [
       () => processor.preprocess([{ ...image, height: 31 }]),
       ShapeError,
