@@ -3,6 +3,7 @@ import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeFile
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FileError, OptionError } from '../../engine/errors.ts';
+import { checkNumber, checkOptionNames } from '../processing/options.ts';
 import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';
@@ -25,8 +26,10 @@ const defaultMaxPixels = 89_478_485;
  *
  * @param source path, `file:` URL, or a whole file's bytes
  * @returns [H, W, 3] bytes: Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')`. PNG bit for bit, with the
- *   exception that `openPng` names; JPEG within a few grey levels where the picture is smooth
- * @throws FileError naming the file: missing, neither PNG nor JPEG, damaged, truncated, or above `maxPixels`
+ *   exception of 16-bit grey, of which Pillow makes white wherever a sample exceeds 255: here its high byte is kept, as
+ *   both do of 16-bit colours. JPEG within a few grey levels where the picture is smooth
+ * @throws FileError naming the file: missing, neither PNG nor JPEG, damaged, truncated, or above `maxPixels`;
+ *   OptionError for a source or an option that is none
  */
 export async function readImage(
   source: string | URL | Uint8Array | ArrayBuffer,
@@ -37,10 +40,16 @@ export async function readImage(
 
 /** `readImage` for callers that cannot wait. */
 export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, options: ReadImageOptions = {}): Image {
-  const maxPixels = options.maxPixels ?? defaultMaxPixels;
-  if (!(maxPixels >= 1)) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
-  if (source instanceof Uint8Array) return decodeImage(source, options.name ?? 'image', maxPixels);
-  if (source instanceof ArrayBuffer) return decodeImage(new Uint8Array(source), options.name ?? 'image', maxPixels);
+  checkOptionNames(options, ['maxPixels', 'name'], 'readImage');
+  const { maxPixels = defaultMaxPixels, name = 'image' } = options;
+  checkNumber(maxPixels, 'maxPixels', 'readImage');
+  if (maxPixels < 1) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
+  if (source instanceof Uint8Array) return decodeImage(source, name, maxPixels);
+  if (source instanceof ArrayBuffer) return decodeImage(new Uint8Array(source), name, maxPixels);
+  const isFile = source instanceof URL ? source.protocol === 'file:' : typeof source === 'string';
+  if (!isFile) {
+    throw new OptionError(`readImage: expected a path, a file: URL, or a file's bytes, got ${source}`);
+  }
   const path = source instanceof URL ? fileURLToPath(source) : source;
   return decodeImage(readBytes(path, maxPixels), path, maxPixels);
 }

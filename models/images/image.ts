@@ -16,6 +16,9 @@ export interface Image {
 
 /** Throws a `ShapeError` unless the fields of `image` agree with each other. `where` starts the message. */
 export function checkImage(image: Image, where: string): void {
+  if (typeof image !== 'object' || image === null) {
+    throw new ShapeError(`${where}: expected a picture { width, height, channels, data }, got ${image}`);
+  }
   const { width, height, channels, data } = image;
   for (const [name, value] of Object.entries({ width, height })) {
     if (!Number.isInteger(value) || value < 1)

@@ -49,7 +49,8 @@ export const isPng = (bytes: Uint8Array): boolean => signature.every((byte, inde
  *
  * The pixels equal Pillow's `convert('RGB')`: 1, 2 and 4 bits are stretched to 0 … 255, 16 bits keep their high byte,
  * alpha and transparent colours are ignored, palette indices without an entry are black. One exception: Pillow cuts
- * 16-bit *grey* off at 255, which leaves nothing but white of an ordinary picture; here it keeps its high byte too.
+ * 16-bit *grey* off at 255, so that HuggingFace's models are shown nothing but white of an ordinary picture; here it keeps
+ * its high byte too.
  *
  * @throws FileError when the file is cut short or damaged; damage to metadata is not looked for
  */

@@ -153,6 +153,17 @@ test('what is no picture is refused by name', async () => {
   );
   await rejectsWith(() => readImage('/dev/zero'), FileError, /\/dev\/zero: expected a file, got a device/);
   await rejectsWith(() => readImage('x.png', { maxPixels: 0 }), OptionError, /maxPixels to be at least 1, got 0/);
+  await rejectsWith(() => readImage('x.png', { maxPixels: '9' as never }), OptionError, /to be a number, got "9"/);
+  const misspelt = { max_pixels: 9 } as object;
+  await rejectsWith(
+    () => readImage('x.png', misspelt),
+    OptionError,
+    /unknown option max_pixels; did you mean maxPixels/,
+  );
+  for (const source of [undefined, 5, new URL('https://example.org/x.png')]) {
+    const got = new RegExp(`expected a path, a file: URL, or a file's bytes, got ${source}`);
+    await rejectsWith(() => readImage(source as never), OptionError, got);
+  }
 });
 
 /** A file whose header says this size and whose pixels are a hundred zeros, or what is given. */
