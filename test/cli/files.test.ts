@@ -69,6 +69,11 @@ test('JSON files are objects, and errors name them', async () => {
   await rejectsWith(() => readJson(path), FileError, /x\.json: expected JSON, got /);
   writeFileSync(path, '[1]');
   await rejectsWith(() => readJson(path), FileError, /x\.json: expected a JSON object/);
+  const nested = (levels: number) => `{"a": "}[\\"{", "b": ${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}`;
+  writeFileSync(path, nested(100));
+  assert.equal(Object.keys(await readJson(path)), ['a', 'b']);
+  writeFileSync(path, nested(20_000));
+  await rejectsWith(() => readJson(path), FileError, /x\.json: expected JSON of at most 100 levels, got 20000$/);
   await rejectsWith(() => readJson(join(folder, 'none.json')), FileError, /none\.json: no such file/);
 });
 
