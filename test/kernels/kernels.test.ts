@@ -23,9 +23,16 @@ import { references } from './references/index.ts';
 const EPSILON = 2 ** -23;
 /** Below the smallest normal number devices may round to 0. */
 const SMALLEST_NORMAL = 2 ** -126;
-/** Random problems per kernel: of ordinary values, strewn with NaN and infinities, far from 0. Fewer for other forms. */
-const PROBLEMS = { ordinary: 12, nonFinite: 4, farFromZero: 4 };
-const PROBLEMS_OF_FORMS = { ordinary: 4, nonFinite: 2, farFromZero: 1 };
+/**
+ * Random problems per kernel: of ordinary values, strewn with NaN and infinities, far from 0. They differ from run to run, and
+ * are fewer where each brings shaders that a software adapter takes long to compile.
+ */
+const PROBLEMS = {
+  cpu: { ordinary: 12, nonFinite: 4, farFromZero: 4 },
+  webgpu: { ordinary: 6, nonFinite: 2, farFromZero: 2 },
+  forms: { ordinary: 4, nonFinite: 2, farFromZero: 1 },
+};
+type ProblemCounts = (typeof PROBLEMS)['cpu'];
 /** Outputs of named cases are sampled: the first, the last, and as many random elements as the reference's speed allows. */
 const SAMPLES = { ends: 50, least: 300, most: 20_000, flops: 1e6 };
 
@@ -57,7 +64,7 @@ interface Trial {
   readonly inputs: KernelInputs;
 }
 
-function* trials(kernel: Kernel<unknown>, limit: Cost, problems: typeof PROBLEMS): Generator<Trial> {
+function* trials(kernel: Kernel<unknown>, limit: Cost, problems: ProblemCounts): Generator<Trial> {
   const randomOf = (index: number) => new Random(seed + index * 7919);
   for (let index = 0; index < problems.ordinary; index++) {
     const random = randomOf(index);
@@ -264,7 +271,7 @@ async function checkKernel(name: string, device: Device, kernel: Kernel<unknown>
   let worst = 0;
   let count = 0;
   const limit = limitOf(name, device);
-  for (const trial of trials(kernel, limit, triesForms(name) ? PROBLEMS_OF_FORMS : PROBLEMS)) {
+  for (const trial of trials(kernel, limit, triesForms(name) ? PROBLEMS.forms : PROBLEMS[device.kind])) {
     const difference = await runTrial(device, kernel, trial);
     count += 1;
     if (difference.error <= tolerance) worst = Math.max(worst, difference.error);
