@@ -151,10 +151,10 @@ function launch(
 const QUERIES_PER_BLOCK = 128;
 const KEYS_PER_BLOCK = 128;
 
-/** What attention.assembly.ts lays out in scratch memory. */
+/** What attention.assembly.ts lays out in scratch memory for `queryBlock` queries, a multiple of six. */
 function scratchBytes(queryBlock: number, depth: number, valueWidth: number): number {
   const paddedValueWidth = 8 * Math.ceil(valueWidth / 8);
-  const queries = (queryBlock + 4) * (depth + paddedValueWidth + 2);
+  const queries = queryBlock * (depth + paddedValueWidth + 2);
   const keys = KEYS_PER_BLOCK * (depth + paddedValueWidth + 1 + 6 + 6);
   return 4 * (queries + keys);
 }
