@@ -24,6 +24,11 @@ export interface AdapterTraits {
   readonly maxInvocationsPerWorkgroup: number;
 }
 
+/** What a WebAssembly kernel may divide its work by. */
+export interface CpuTraits {
+  readonly threads: number;
+}
+
 /**
  * A WGSL dispatch. Bindings of group 0 are numbered by position: inputs (`read`), outputs (`read_write`), then the
  * uniform struct of the scalars. An absent optional input leaves its number unused. The text is the pipeline's cache key:
@@ -58,7 +63,7 @@ export interface Launch {
   readonly outputs: readonly Tensor[];
   readonly cost: Cost;
   wgsl(traits: AdapterTraits): WgslProgram;
-  wasm(): WasmProgram;
+  wasm(traits: CpuTraits): WasmProgram;
 }
 
 /** Time that one launch took on the device. */

@@ -47,24 +47,43 @@ export function packTransposedPanels(columns: number, depth: number, data: Float
   return packed;
 }
 
-/** How many tasks a launch should at least have, where it is big enough: even shares for up to 8 threads. */
-const TASKS = 32;
-
-/** Multiply-adds below which a task costs more to hand out than it gives. */
-const SMALLEST_TASK = 400_000;
-
 /** `size` in parts of the same length, a multiple of `unit`: the length of the fewest parts of at most `limit`. */
 export function evenParts(size: number, unit: number, limit: number): number {
   const parts = Math.max(Math.ceil(size / Math.max(limit, unit)), 1);
   return Math.max(Math.ceil(size / parts / unit) * unit, unit);
 }
 
+/** What one task costs, in multiply-adds. */
+export interface TaskCost {
+  /** What every task does, however long its part of the axis is. */
+  readonly fixed: number;
+  /** What each step along the axis adds. */
+  readonly perStep: number;
+}
+
+/** Packing a value takes about as long as this many multiply-adds. */
+export const PACKING_COST = 16;
+
+/** Handing a task out, in multiply-adds. */
+const TASK_COST = 20_000;
+/** Tasks a thread from which on more of them balance nothing better. */
+const ENOUGH_TASKS_PER_THREAD = 32;
+
 /**
- * Length of the parts of one axis that give a launch enough tasks, where the other axes give `others` tasks already and
- * one step of this axis costs `work` multiply-adds in each of them.
+ * Length of the parts of one axis, a multiple of `unit`, with which all tasks together end soonest: shorter parts share the
+ * work out more evenly, but each does again what does not depend on its length.
+ * @param others parts of all other axes
  */
-export function taskLength(size: number, unit: number, others: number, work: number): number {
-  const wanted = Math.ceil(TASKS / Math.max(others, 1));
-  const smallest = Math.ceil(SMALLEST_TASK / Math.max(work, 1));
-  return evenParts(size, unit, Math.max(Math.floor(size / wanted), smallest));
+export function taskLength(size: number, unit: number, others: number, cost: TaskCost, threads: number): number {
+  let best = { length: unit, duration: Number.POSITIVE_INFINITY };
+  for (let parts = 1; ; parts++) {
+    const length = Math.max(Math.ceil(size / parts / unit), 1) * unit;
+    const tasks = others * Math.ceil(size / length);
+    // Threads are not equally fast: while the last one works, the others wait, on average for half a task.
+    const rounds = Math.ceil(tasks / threads) + (threads - 1) / (2 * threads);
+    const duration = rounds * (TASK_COST + cost.fixed + cost.perStep * length);
+    // More parts are more work in all, which has to pay.
+    if (duration < 0.98 * best.duration) best = { length, duration };
+    if (length === unit || tasks > ENOUGH_TASKS_PER_THREAD * threads) return best.length;
+  }
 }

@@ -71,7 +71,7 @@ async function prepare(module, caseName) {
   const contestant = new Contestant(module);
   try {
     const { name } = await contestant.ask('start', startOptions);
-    return { contestant, name, times: [], ...(await contestant.ask('prepare', { caseName, size })) };
+    return { contestant, module, name, times: [], ...(await contestant.ask('prepare', { caseName, size })) };
   } catch (error) {
     contestant.end();
     console.error(`${module}: ${error.message}`);
@@ -81,7 +81,8 @@ async function prepare(module, caseName) {
 
 async function compare(caseName) {
   const entries = [];
-  for (const module of ['ours', ...peers]) {
+  const ourModules = caseName === 'detr' ? ['ours'] : ['ours', 'ours-resident'];
+  for (const module of [...ourModules, ...peers]) {
     const entry = await prepare(module, caseName);
     if (entry !== undefined) entries.push(entry);
   }
@@ -95,11 +96,12 @@ async function compare(caseName) {
   }
   for (const { contestant } of entries) contestant.end();
   const [ours] = entries;
-  return entries.map(({ name, times, flops, sample, expected, milliseconds: first }) => {
+  return entries.map(({ module, name, times, flops, sample, expected, milliseconds: first }) => {
     const sorted = times.toSorted((a, b) => a - b);
     const truth = expected ?? ours.sample;
     return {
       case: caseName,
+      module,
       name,
       first,
       median: sorted[Math.floor(sorted.length / 2)],
@@ -122,8 +124,9 @@ for (const caseName of options.case) {
     continue;
   }
   console.log(`\n${caseName === 'detr' ? `DETR-R50 at ${options.size}` : caseName}`);
+  const ours = rows.filter(({ module }) => module.startsWith('ours'));
   for (const row of rows) {
-    const ratio = row === rows[0] ? '' : `${(row.median / rows[0].median).toFixed(2)}x our time`;
+    const ratios = ours.includes(row) ? [] : ours.map(({ median }) => `${(row.median / median).toFixed(2)}x`);
     console.log(
       [
         `  ${row.name.padEnd(58)}`,
@@ -132,7 +135,7 @@ for (const caseName of options.case) {
         `first ${row.first.toFixed(0).padStart(6)} ms`,
         `${row.gflops.toFixed(1).padStart(6)} GFLOP/s`,
         `error ${row.error.toExponential(0)}`,
-        ratio,
+        ratios.join(', '),
       ].join('  '),
     );
   }

@@ -92,7 +92,7 @@ export class CpuDevice extends Device {
 
   override launch(launch: Launch): void {
     this.#assertAlive();
-    const { entry, tasks, scalars, scratchBytes = 0 } = launch.wasm();
+    const { entry, tasks, scalars, scratchBytes = 0 } = launch.wasm(this);
     const index = this.#entries.get(entry);
     if (index === undefined)
       throw new DeviceError(`${launch.kernel}: expected a WebAssembly export "${entry}", got none`);
@@ -117,8 +117,10 @@ export class CpuDevice extends Device {
     try {
       await this.finish();
       const Constructor = (tensor.dtype === 'int32' ? Int32Array : Float32Array) as Float32ArrayConstructor;
-      const data = new Constructor(tensor.size);
-      data.set(new Constructor(this.#memory.buffer as unknown as ArrayBuffer, address, tensor.size));
+      // A copy by construction, unlike `set`, does not fill the array with zeros first.
+      const data = new Constructor(
+        new Constructor(this.#memory.buffer as unknown as ArrayBuffer, address, tensor.size),
+      );
       return { shape: tensor.shape, data: data as unknown as HostArray<Type> };
     } finally {
       this.dereference(storage);

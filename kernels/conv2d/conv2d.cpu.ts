@@ -2,7 +2,15 @@
 
 import type { HostTensor, WasmProgram } from '../../engine/index.ts';
 import { type Activation, activationCode } from '../activation.ts';
-import { evenParts, leftPanels, PANEL_COLUMNS, packLeftPanels, paddedRows, taskLength } from '../matrix-product.ts';
+import {
+  evenParts,
+  leftPanels,
+  PACKING_COST,
+  PANEL_COLUMNS,
+  packLeftPanels,
+  paddedRows,
+  taskLength,
+} from '../matrix-product.ts';
 import type { Conv2dGeometry } from './conv2d.ts';
 
 /**
@@ -111,10 +119,14 @@ const MOST_PIXELS = 512;
 const TRANSFORMED_VALUES = 196_608;
 /** Tiles that a task transforms at least, however many channels they have. */
 const LEAST_TILES = 2 * PANEL_COLUMNS;
-/** Tasks from which on a launch is not cut further, for every task along the output channels transforms the tiles again. */
-const ENOUGH_TASKS = 12;
+/** Transforming a value takes about as long as this many multiply-adds. */
+const TRANSFORM_COST = 32;
 
-export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | undefined): WasmProgram {
+export function conv2dOnCpu(
+  geometry: Conv2dGeometry,
+  activation: Activation | undefined,
+  threads: number,
+): WasmProgram {
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, groups } = geometry;
   const { kernelHeight, kernelWidth, stride, dilation, paddingTop, paddingLeft } = geometry;
   const channelsPerGroup = inChannels / groups;
@@ -136,8 +148,9 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | u
     const tilesPerTask = evenParts(tiles, PANEL_COLUMNS, most);
     const tileTasks = Math.ceil(tiles / tilesPerTask);
     const panels = leftPanels(outChannels).length;
-    const panelTasks = Math.ceil(ENOUGH_TASKS / Math.max(batch * tileTasks, 1));
-    const panelsPerTask = evenParts(panels, 1, Math.floor(panels / panelTasks));
+    const points = POINTS * tilesPerTask;
+    const cost = { fixed: points * inChannels * TRANSFORM_COST, perStep: points * 6 * (inChannels + TRANSFORM_COST) };
+    const panelsPerTask = taskLength(panels, 1, batch * tileTasks, cost, threads);
     return {
       entry: 'conv2dWinograd',
       tasks: batch * tileTasks * Math.ceil(panels / panelsPerTask),
@@ -154,7 +167,8 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation | u
   const columnPanels = pixelsPerTask / PANEL_COLUMNS;
   const pixelTasks = Math.ceil(pixels / pixelsPerTask);
   const panels = leftPanels(outChannels / groups).length;
-  const panelsPerTask = taskLength(panels, 1, batch * groups * pixelTasks, pixelsPerTask * depth * 6);
+  const cost = { fixed: pixelsPerTask * depth * PACKING_COST, perStep: pixelsPerTask * depth * 6 };
+  const panelsPerTask = taskLength(panels, 1, batch * groups * pixelTasks, cost, threads);
   const fitting = Math.max(Math.floor(PACKED_VALUES / pixelsPerTask / taps), 1);
   const channelsAtOnce = evenParts(channelsPerGroup, 1, fitting);
   const sumRows = channelsAtOnce < channelsPerGroup ? panelsPerTask * 6 : 6;

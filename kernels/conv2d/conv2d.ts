@@ -141,7 +141,7 @@ export function conv2d(x: Tensor, weights: Conv2dWeights, options: Conv2dOptions
         residual: residual !== undefined,
         activation,
       }),
-    wasm: () => conv2dOnCpu(geometry, activation),
+    wasm: ({ threads }) => conv2dOnCpu(geometry, activation, threads),
   });
   return output;
 }

@@ -11,7 +11,7 @@ import {
 } from '../../engine/index.ts';
 import { type Activation, activationCode, activations } from '../activation.ts';
 import { defineKernel } from '../kernel.ts';
-import { evenParts, PANEL_COLUMNS, packTransposedPanels, taskLength } from '../matrix-product.ts';
+import { evenParts, PACKING_COST, PANEL_COLUMNS, packTransposedPanels, taskLength } from '../matrix-product.ts';
 import { linearProgram, packLinearForWebGpu } from './linear.wgsl.ts';
 
 /** A dense layer's parameters, packed for one device. They live until `dispose()`. */
@@ -86,7 +86,7 @@ export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions
         residual: residual !== undefined,
         activation,
       }),
-    wasm: () => linearOnCpu(rows, inFeatures, outFeatures, activation),
+    wasm: ({ threads }) => linearOnCpu(rows, inFeatures, outFeatures, activation, threads),
   });
   return output;
 }
@@ -101,10 +101,13 @@ function linearOnCpu(
   inFeatures: number,
   outFeatures: number,
   activation: Activation | undefined,
+  threads: number,
 ): WasmProgram {
   const rowsPerTask = evenParts(rows, 6, MOST_ROWS);
   const rowTasks = Math.ceil(rows / rowsPerTask);
-  const columnsPerTask = taskLength(outFeatures, PANEL_COLUMNS, rowTasks, rowsPerTask * inFeatures);
+  const packed = rowsPerTask * inFeatures;
+  const cost = { fixed: packed * PACKING_COST, perStep: packed };
+  const columnsPerTask = taskLength(outFeatures, PANEL_COLUMNS, rowTasks, cost, threads);
   return {
     entry: 'linear',
     tasks: rowTasks * Math.ceil(outFeatures / columnsPerTask),

@@ -9,7 +9,7 @@ import {
   type WasmProgram,
 } from '../../engine/index.ts';
 import { defineKernel } from '../kernel.ts';
-import { evenParts, PANEL_COLUMNS, taskLength } from '../matrix-product.ts';
+import { evenParts, PACKING_COST, PANEL_COLUMNS, taskLength } from '../matrix-product.ts';
 import { matmulProgram } from './matmul.wgsl.ts';
 
 export interface MatmulOptions {
@@ -33,7 +33,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     outputs: [output],
     cost: matmulCost(a.shape, b.shape, transposeB),
     wgsl: traits => matmulProgram(traits, { batches, rows, inner, columns, transposeB, aShared, bShared }),
-    wasm: () => matmulOnCpu(sizes, transposeB),
+    wasm: ({ threads }) => matmulOnCpu(sizes, transposeB, threads),
   });
   return output;
 }
@@ -42,11 +42,12 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
 const MOST_ROWS = 96;
 const MOST_COLUMNS = 128;
 
-function matmulOnCpu(sizes: MatmulSizes, transposeB: boolean): WasmProgram {
+function matmulOnCpu(sizes: MatmulSizes, transposeB: boolean, threads: number): WasmProgram {
   const { batches, rows, inner, columns, aShared, bShared } = sizes;
   const rowsPerTask = evenParts(rows, 6, MOST_ROWS);
   const rowTasks = Math.ceil(rows / rowsPerTask);
-  const most = taskLength(columns, PANEL_COLUMNS, batches * rowTasks, rowsPerTask * inner);
+  const cost = { fixed: rowsPerTask * inner * PACKING_COST, perStep: inner * (rowsPerTask + PACKING_COST) };
+  const most = taskLength(columns, PANEL_COLUMNS, batches * rowTasks, cost, threads);
   const columnsPerTask = evenParts(columns, PANEL_COLUMNS, Math.min(most, MOST_COLUMNS));
   const strides = [aShared ? 0 : rows * inner, bShared ? 0 : inner * columns];
   return {

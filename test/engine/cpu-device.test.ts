@@ -140,7 +140,7 @@ testOnDevice('a kernel that traps is a DeviceError with its name, and the device
     launch.call(this, recorded);
   };
   activate(x, 'relu');
-  const { entry } = sound!.wasm();
+  const { entry } = sound!.wasm({ threads: 1 });
   device.launch = launch;
   // Arguments far outside of the memory.
   const scalars = Array.from({ length: 16 }, () => 0xfffffff0);
