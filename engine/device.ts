@@ -1,5 +1,5 @@
 import { DeviceError, OptionError, ShapeError } from './errors.ts';
-import { type DataType, elementCount, formatShape, type HostTensor } from './host-tensor.ts';
+import { type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
 import type { KernelTiming, Launch } from './launch.ts';
 import { type HostArray, type Storage, Tensor } from './tensor.ts';
 
@@ -120,7 +120,7 @@ export abstract class Device {
 
   /**
    * Runs `body` (synchronously) and gives every tensor made inside back to the pool, except those reachable from its result
-   * (a tensor, or tensors in arrays and plain objects), which pass to the caller's scope.
+   * (a tensor, or tensors in arrays, Maps and plain objects), which pass to the caller's scope.
    */
   scope<Result>(body: () => Result): Result {
     const created = new Set<Tensor>();
@@ -186,8 +186,6 @@ export abstract class Device {
     return tensor;
   }
 }
-
-const isSize = (size: number) => Number.isInteger(size) && size >= 0;
 
 /** Every tensor in a value: itself, or within arrays, maps and plain objects. */
 export function* tensorsIn(value: unknown): Generator<Tensor> {

@@ -26,6 +26,11 @@ export function elementCount(shape: readonly number[]): number {
   return count;
 }
 
+/** Whether a number can be the size of an axis. */
+export function isSize(size: number): boolean {
+  return Number.isInteger(size) && size >= 0;
+}
+
 /** `[2, 3]` → `"[2, 3]"`, for messages. */
 export function formatShape(shape: readonly number[]): string {
   return `[${shape.join(', ')}]`;

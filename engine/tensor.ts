@@ -1,6 +1,6 @@
 import type { Device } from './device.ts';
 import { DeviceError, ShapeError } from './errors.ts';
-import { type DataType, elementCount, formatShape, type HostTensor } from './host-tensor.ts';
+import { type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
 
 /** Device memory behind one or more tensors; each device extends it with its own handle. */
 export interface Storage {
@@ -59,9 +59,13 @@ export class Tensor<Type extends DataType = DataType> {
 
   /** The same memory under another shape. One size may be -1 and is then inferred. @throws ShapeError if sizes differ. */
   reshape(shape: readonly number[]): Tensor<Type> {
-    const known = elementCount(shape.filter(size => size !== -1));
-    const resolved = shape.map(size => (size === -1 ? this.size / known : size));
-    if (elementCount(resolved) !== this.size || !resolved.every(Number.isInteger)) {
+    const given = shape.filter(size => size !== -1);
+    if (!given.every(isSize) || shape.length - given.length > 1) {
+      throw new ShapeError(`reshape: expected whole sizes from 0, of which one may be -1, got ${formatShape(shape)}`);
+    }
+    const resolved = shape.map(size => (size === -1 ? this.size / elementCount(given) : size));
+    // Beside a size of 0 there is nothing to infer another one from.
+    if (!resolved.every(isSize) || elementCount(resolved) !== this.size) {
       throw new ShapeError(
         `reshape: expected ${this.size} elements for ${formatShape(this.shape)}, got ${formatShape(shape)}`,
       );

@@ -111,8 +111,8 @@ export class CpuDevice extends Device {
   }
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
-    const storage = tensor.storage as CpuStorage;
-    const { address } = storage;
+    const address = this.#addressOf(tensor, 'read');
+    const { storage } = tensor;
     storage.references += 1;
     try {
       await this.finish();
@@ -182,9 +182,9 @@ export class CpuDevice extends Device {
     this.#allocator.release(address, lastUse, this.#completedBatch);
   }
 
-  #addressOf(tensor: Tensor, kernel: string): number {
+  #addressOf(tensor: Tensor, user: string): number {
     if (tensor.device !== this)
-      throw new DeviceError(`${kernel}: expected a tensor of ${this.name}, got one of another device`);
+      throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
     return (tensor.storage as CpuStorage).address;
   }
 

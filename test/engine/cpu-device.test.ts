@@ -16,7 +16,7 @@ import {
   type Tensor,
 } from '../../engine/index.ts';
 import type { Launch } from '../../engine/launch.ts';
-import { activate } from '../../kernels/index.ts';
+import { activate, add } from '../../kernels/index.ts';
 import { DetrForObjectDetection } from '../../models/detr.ts';
 
 /** Every worker thread that the devices of this process start, so that tests can end one. */
@@ -258,6 +258,43 @@ test('data and shapes that are none are refused, and the device goes on', async 
   const { data } = await device.tensor({ shape: [2], data: Float32Array.of(1, 2) }).read();
   assert.equal([...data], [1, 2]);
   await device.destroy();
+});
+
+testOnDevice('a tensor of another device is neither read nor given to a kernel', async device => {
+  const other = await Device.create({ device: 'cpu', threads: 1 });
+  const foreign = other.tensor({ shape: [2], data: Float32Array.of(1, 2) });
+  const expected = /: expected a tensor of cpu \(2 threads, .*\), got one of another device$/;
+  const error = await rejection(device.read(foreign));
+  assert.instance(error, DeviceError);
+  assert.match(error.message, expected);
+  assert.throws(
+    () => add(device.empty([2]), foreign),
+    (thrown: Error) => thrown instanceof DeviceError && expected.test(thrown.message),
+  );
+  assert.equal([...(await foreign.read()).data], [1, 2]);
+  await other.destroy();
+});
+
+testOnDevice('reshape refuses what is no shape, and shapes of other sizes', async device => {
+  const wrong: readonly [from: readonly number[], to: readonly number[], message: RegExp][] = [
+    [[6], [-2, -3], /expected whole sizes from 0, of which one may be -1, got \[-2, -3\]$/],
+    [[6], [1.5, 4], /expected whole sizes from 0, .*, got \[1\.5, 4\]$/],
+    [[6], [Number.NaN, 6], /expected whole sizes from 0, .*, got \[NaN, 6\]$/],
+    [[1], [-1, -1], /expected whole sizes from 0, .*, got \[-1, -1\]$/],
+    [[6], [4, -1], /expected 6 elements for \[6\], got \[4, -1\]$/],
+    [[6], [2, 2], /expected 6 elements for \[6\], got \[2, 2\]$/],
+    [[6], [0, -1], /expected 6 elements for \[6\], got \[0, -1\]$/],
+    [[0, 3], [0, -1], /expected 0 elements for \[0, 3\], got \[0, -1\]$/],
+  ];
+  for (const [from, to, message] of wrong) {
+    assert.throws(
+      () => device.empty(from).reshape(to),
+      (error: Error) => error instanceof ShapeError && message.test(error.message),
+    );
+  }
+  assert.equal(device.empty([2, 6]).reshape([3, -1, 2]).shape, [3, 2, 2]);
+  assert.equal(device.empty([0, 3]).reshape([-1, 5]).shape, [0, 5]);
+  assert.equal(device.empty([1]).reshape([]).shape, []);
 });
 
 test.run();
