@@ -89,7 +89,7 @@ export async function findCheckpointFile(folder: string): Promise<string> {
     throw new FileError({ file: folder }, `has several files that could be meant, name one: ${candidates.join(', ')}`);
   }
   const expected = `expected ${checkpointFileNames[0]} or ${checkpointFileNames[2]}`;
-  const foreign = names.find(name => foreignFiles[name] !== undefined);
+  const foreign = names.find(name => Object.hasOwn(foreignFiles, name));
   if (foreign !== undefined) {
     const advice = 'convert it with transformers in Python';
     throw new FileError(

@@ -55,6 +55,7 @@ const refused: [name: string, files: Record<string, string>, message: RegExp][] 
   ['nothing', {}, /expected model.safetensors or pytorch_model.bin, but it has no files/],
   ['notes', { 'README.md': '', 'config.json': '' }, /but it has only README.md, config.json$/],
   ['TensorFlow', { 'tf_model.h5': '', 'config.json': '' }, /but it has only TensorFlow weights \(tf_model.h5\)/],
+  ['a file named like a property of all objects', { constructor: '' }, /but it has only constructor$/],
   ['two models', { 'a.pth': torch, 'b.safetensors': safetensors }, /name one: a.pth, b.safetensors/],
   [
     'a pointer',
