@@ -43,7 +43,7 @@ const maximumIntegerBytes = 256;
  * Reads one pickle: dicts become Maps, lists and tuples arrays, sets Sets, integers numbers where they fit and else bigints.
  * Memory is bounded by a small multiple of the pickle's length.
  * @returns the value and the position after the pickle
- * @throws {FileError} for damage, and for anything that is named and not among `globals`
+ * @throws FileError for damage, and for anything that is named and not among `globals`
  */
 export function unpickle(
   bytes: Uint8Array,
@@ -74,7 +74,7 @@ class Unpickler {
   run(): { value: PickleValue; end: number } {
     for (;;) {
       const code = this.#bytes[this.#take(1)]!;
-      if (code === stopCode) return { value: this.#pop(), end: this.#position };
+      if (code === stopCode) return { value: this.pop(), end: this.#position };
       const operation = operations.get(code);
       if (operation === undefined) this.fail(`unsupported pickle opcode 0x${code.toString(16).padStart(2, '0')}`);
       operation(this);
@@ -152,10 +152,6 @@ class Unpickler {
   }
 
   pop(): PickleValue {
-    return this.#pop();
-  }
-
-  #pop(): PickleValue {
     if (this.#stack.length === 0) this.fail('the pickle takes a value from an empty stack');
     return this.#stack.pop();
   }

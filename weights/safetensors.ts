@@ -254,14 +254,18 @@ function checkData(data: NumericArray, type: StoredDataType, count: number, name
 
 /** Orders strings by their UTF-8 bytes, which is also code point order, as Rust and Python do. */
 function compareUtf8(a: string, b: string): number {
-  const left = [...a];
-  const right = [...b];
-  for (let i = 0; i < Math.min(left.length, right.length); i++) {
-    const difference = left[i]!.codePointAt(0)! - right[i]!.codePointAt(0)!;
-    if (difference !== 0) return difference;
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const [left, right] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (left === right) continue;
+    // Half a pair stands for a code point beyond those of single units, though its own number is below some of theirs.
+    if (isSurrogate(left) !== isSurrogate(right)) return isSurrogate(left) ? 1 : -1;
+    return left - right;
   }
-  return left.length - right.length;
+  return a.length - b.length;
 }
+
+const isSurrogate = (unit: number) => unit >= 0xd800 && unit <= 0xdfff;
 
 /** Tensors as a safetensors file in memory. For files on disk use `writeSafetensors`. */
 export function encodeSafetensors(

@@ -14,7 +14,7 @@ export interface StoredTensor extends TensorEntry {
 /** Elements converted at a time: bounds what reading needs beyond its result. */
 const chunkElements = 1 << 18;
 
-/** The tensor of that name, or a FileError that names the closest ones. */
+/** @throws FileError if no tensor has that name */
 export function tensorNamed<Entry>(tensors: ReadonlyMap<string, Entry>, name: string, file: string): Entry {
   const entry = tensors.get(name);
   if (entry === undefined)

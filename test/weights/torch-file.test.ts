@@ -286,6 +286,39 @@ test('the plain format: damage is refused', async () => {
   await rejectsWith(() => openBytes(Buffer.from('\x80\x04N.')), FileError, /expected a PyTorch checkpoint/);
 });
 
+test('the plain format: many small storages take few reads, and each must have the size that was said', async () => {
+  const word = (value: string) => `U${String.fromCharCode(value.length)}${value}`;
+  const file = (counts: readonly number[], counters = counts) => {
+    const pickles = ['\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19', 'M\xe9\x03', `}${word('little_endian')}\x88s`];
+    const tensors = counts.map(
+      (count, i) => word(`t${i}`) + tensor(tuple(count), tuple(1), 0, storage('FloatStorage', count, `${i}`)),
+    );
+    pickles.push(`}(${tensors.join('')}u`, `](${counts.map((_, i) => word(`${i}`)).join('')}e`);
+    const storages = counters.map((count, i) => {
+      const bytes = Buffer.alloc(8 + 4 * count);
+      bytes.writeBigInt64LE(BigInt(count));
+      new Float32Array(bytes.buffer, bytes.byteOffset + 8, count).fill(i);
+      return bytes;
+    });
+    return Buffer.concat([Buffer.from(pickles.map(pickle => `\x80\x02${pickle}.`).join(''), 'latin1'), ...storages]);
+  };
+  const counts = Array.from({ length: 3000 }, (_, i) => (i % 500 === 0 ? 200 : i % 2));
+  const bytes = memoryBytes(file(counts), 'x');
+  let reads = 0;
+  const read = (into: Uint8Array, position: number) => {
+    reads += 1;
+    return bytes.read(into, position);
+  };
+  const source = await readTorchFile({ ...bytes, read });
+  assert.ok(reads < 50, `${reads} reads`);
+  for (const i of [0, 1, 2, 500, 2999]) {
+    assert.equal(await source.read(`t${i}`), { shape: [counts[i]], data: new Float32Array(counts[i]!).fill(i) });
+  }
+  await rejectsWith(() => openBytes(file([1, 2, 3], [1, 3, 3])), FileError, /expected a storage of 2 elements, got 3/);
+  await rejectsWith(() => openBytes(file([1, 2]).subarray(0, -1)), FileError, /truncated: the storage should end/);
+  await rejectsWith(() => openBytes(file([1, 2]).subarray(0, -9)), FileError, /expected 8 more bytes/);
+});
+
 test('the portable checksum is the standard one', () => {
   assert.is(portableCrc32(Buffer.from('123456789'), 0), 0xcbf43926);
   assert.is(portableCrc32(Buffer.from('6789'), portableCrc32(Buffer.from('12345'), 0)), 0xcbf43926);
