@@ -25,7 +25,7 @@ interface Header {
 
 /**
  * Opens a safetensors file held in memory. The bytes are shared, not copied.
- * @throws {FileError} naming `name`, the tensor and the byte, when the file departs from the format in any way
+ * @throws FileError naming `name`, the tensor and the byte, when the file departs from the format in any way
  */
 export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Checkpoint {
   const headerEnd = readHeaderEnd(bytes.subarray(0, lengthBytes), bytes.byteLength, name);
@@ -35,7 +35,7 @@ export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Check
 
 /**
  * Opens a safetensors file from any byte source, reading its header only. The checkpoint closes the source.
- * @throws {FileError} as `parseSafetensors`
+ * @throws FileError as `parseSafetensors`
  */
 export async function readSafetensors(source: ByteSource): Promise<Checkpoint> {
   const length = await readRange(source, 0, Math.min(lengthBytes, source.size));
@@ -187,7 +187,7 @@ export interface SafetensorsLayout {
 
 /**
  * Lays a safetensors file out exactly as the reference implementation does: wide types first, then by name.
- * @throws {FileError} for a repeated name, an unknown dtype, or data that does not fit its shape
+ * @throws FileError for a repeated name, an unknown dtype, or data that does not fit its shape
  */
 export function layOutSafetensors(
   file: string,

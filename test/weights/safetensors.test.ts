@@ -104,6 +104,14 @@ test('writing reproduces the reference implementation byte for byte', async () =
   assert.equal(readFileSync(path).compare(expected), 0);
 });
 
+test('names are written in the order of their UTF-8, also beyond the first 65,536 code points', () => {
+  const names = ['b', 'ab', 'a', '\u{1f600}', '\uff5e', '\ud7ff', 'a\u{1f600}', 'a\u{10000}', 'a\uffee'];
+  const one = { shape: [1], data: Float32Array.of(0) };
+  const file = parseSafetensors(encodeSafetensors(names.map(name => [name, one])));
+  const expected = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  assert.equal([...file.tensors.keys()], expected);
+});
+
 test('a write that fails leaves the old file and nothing else', async () => {
   const inside = join(folder, 'failing');
   mkdirSync(inside);
