@@ -7,7 +7,7 @@ export interface ByteSource {
   readonly size: number;
   /**
    * Fills `into` with the bytes from `position` on.
-   * @throws {FileError} when fewer bytes are left or the file cannot be read
+   * @throws FileError when fewer bytes are left or the file cannot be read
    */
   read(into: Uint8Array, position: number): Promise<void>;
   close(): Promise<void>;
@@ -47,7 +47,7 @@ export function partOfBytes(source: ByteSource, begin: number, end: number): Byt
   };
 }
 
-/** @throws {FileError} when `[position, position + length)` is not inside the source */
+/** @throws FileError when `[position, position + length)` is not inside the source */
 export function checkRange(source: { name: string; size: number }, position: number, length: number): void {
   if (position < 0 || length < 0 || position + length > source.size) {
     throw new FileError(

@@ -30,7 +30,7 @@ const foreignFiles: Readonly<Record<string, string>> = {
  * Opens a checkpoint: a folder as HuggingFace lays it out, a safetensors or PyTorch file, or the index of a sharded one.
  * Formats are told by content. Of a folder the weights in safetensors are preferred to those in pickles. Tensors keep the
  * names they are stored under: see `matchCheckpoint`.
- * @throws {FileError} when there is nothing to open, saying what there is instead; when a file is damaged
+ * @throws FileError when there is nothing to open, saying what there is instead; when a file is damaged
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const isFolder = await stat(path).then(
@@ -74,7 +74,7 @@ async function readByContent(source: ByteSource): Promise<Checkpoint> {
 
 /**
  * The file that holds a folder's weights: one of the standard names, or the only one that looks like weights.
- * @throws {FileError} when there is none, or several that could be meant
+ * @throws FileError when there is none, or several that could be meant
  */
 export async function findCheckpointFile(folder: string): Promise<string> {
   const names = await readdir(folder).catch(error => {

@@ -38,7 +38,7 @@ export interface ConvertResult {
  * the configuration files that lie beside it. Tensors pass through one at a time. The folder appears whole or not at all.
  * @param source anything `openCheckpoint` opens
  * @param destination a folder that does not exist yet, or is empty
- * @throws {FileError} when the source cannot be read, or the destination is taken or cannot be written
+ * @throws FileError when the source cannot be read, or the destination is taken or cannot be written
  * @throws the signal's reason when it aborts
  */
 export async function convertCheckpoint(

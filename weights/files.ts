@@ -10,7 +10,7 @@ const sliceBytes = 1 << 28;
 
 /**
  * Opens a file for positioned reads.
- * @throws {FileError} saying why: there is no such file, it is a folder, permission is denied, …
+ * @throws FileError saying why: there is no such file, it is a folder, permission is denied, …
  */
 export async function openFile(path: string): Promise<ByteSource> {
   try {
@@ -63,7 +63,7 @@ class OpenFile implements ByteSource {
 /**
  * Writes a file beside its destination and moves it there when it is whole and on disk, so that other processes, and a run
  * after a crash, see the old file or the new one and nothing between. On any failure the destination is left as it was.
- * @throws {FileError} when the file system refuses; whatever `write` throws
+ * @throws FileError when the file system refuses; whatever `write` throws
  */
 export async function writeAtomically(
   path: string,
@@ -91,7 +91,7 @@ export async function writeAtomically(
 /**
  * Makes a folder and those it lies in, as far as they do not exist. (Node's own recursive `mkdir` takes a file for a folder,
  * blames a missing parent where the file system is read-only, and never returns in /proc.)
- * @throws {FileError} when a file is in the way or the file system refuses
+ * @throws FileError when a file is in the way or the file system refuses
  */
 export async function makeFolder(path: string): Promise<void> {
   const folder = resolve(path);

@@ -11,7 +11,7 @@ const maximumListed = 1000;
 /**
  * The source under the names that `resolveNames` found. A wanted tensor that is part of a stored one (the rows of a joint
  * query, key and value projection) is cut out when it is read. Closing it closes the source.
- * @throws {FileError} when a stored tensor cannot be cut into equal parts
+ * @throws FileError when a stored tensor cannot be cut into equal parts
  */
 export function renamedSource(source: Checkpoint, found: ReadonlyMap<string, StoredName>): Checkpoint;
 export function renamedSource(source: WeightSource, found: ReadonlyMap<string, StoredName>): WeightSource;
@@ -59,7 +59,7 @@ export interface MatchOptions extends HeadTying {
 /**
  * Matches a checkpoint, in any dialect that `resolveNames` knows, with the tensors that a model needs, and returns it under
  * their names.
- * @throws {FileError} naming every missing, misshapen and unused tensor at once, with the shapes expected and found
+ * @throws FileError naming every missing, misshapen and unused tensor at once, with the shapes expected and found
  */
 export function matchCheckpoint(
   source: WeightSource,

@@ -15,7 +15,7 @@ const maximumIndexBytes = 100_000_000;
 /**
  * Opens a safetensors file, or a sharded checkpoint by its `….safetensors.index.json`. Only headers are read; tensors are
  * read from their place in the file when they are asked for. Files may be larger than memory.
- * @throws {FileError} naming file, tensor and byte when a file is missing or departs from the format
+ * @throws FileError naming file, tensor and byte when a file is missing or departs from the format
  */
 export async function openSafetensors(path: string): Promise<Checkpoint> {
   if (path.endsWith('.index.json')) return openShards(path, openSafetensors);
@@ -30,7 +30,7 @@ export async function openSafetensors(path: string): Promise<Checkpoint> {
 
 /**
  * Opens every shard that an index file names, as one checkpoint.
- * @throws {FileError} when the index is not one, names a file outside its own folder, or disagrees with the shards
+ * @throws FileError when the index is not one, names a file outside its own folder, or disagrees with the shards
  */
 export async function openShards(path: string, openShard: (path: string) => Promise<Checkpoint>): Promise<Checkpoint> {
   const shardOfTensor = await readShardIndex(path);
@@ -57,7 +57,7 @@ export async function openShards(path: string, openShard: (path: string) => Prom
   };
 }
 
-/** The shard of each tensor, as an index file tells it. @throws {FileError} when the file is no index of shards beside it */
+/** The shard of each tensor, as an index file tells it. @throws FileError when the file is no index of shards beside it */
 export async function readShardIndex(path: string): Promise<Map<string, string>> {
   const source = await openFile(path);
   let json: Uint8Array;
@@ -122,7 +122,7 @@ function checkShards(
  * Writes a safetensors file, byte for byte as the reference implementation does. The file appears whole or not at all.
  * Tensors given as functions are read one at a time, so that a checkpoint can be rewritten in little memory.
  * @param metadata notes for `__metadata__`; HuggingFace's loaders expect `{ format: 'pt' }`
- * @throws {FileError} for a repeated name, an unknown dtype, data that does not fit its shape, or a failed write
+ * @throws FileError for a repeated name, an unknown dtype, data that does not fit its shape, or a failed write
  */
 export async function writeSafetensors(
   path: string,

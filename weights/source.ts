@@ -16,7 +16,7 @@ export interface WeightSource {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /**
    * Reads one tensor, converted to float32 (integers and float64 are rounded to nearest, booleans become 0 and 1).
-   * @throws {FileError} when there is no such tensor or the file cannot be read
+   * @throws FileError when there is no such tensor or the file cannot be read
    */
   read(name: string): Promise<HostTensor<Float32Array>>;
   /** Releases open files; reading afterwards fails. Closing twice is fine. */
@@ -30,7 +30,7 @@ export interface Checkpoint extends WeightSource {
   /**
    * Reads one tensor without converting it. BOOL is a Uint8Array of 0 and 1; the floating-point types that JavaScript has
    * no array for (F16, BF16, F8_…) are unsigned integers with the same bits.
-   * @throws {FileError} as `read`
+   * @throws FileError as `read`
    */
   readNative(name: string): Promise<HostTensor<NumericArray>>;
 }

@@ -36,7 +36,7 @@ export interface ZipArchive {
 
 /**
  * Reads an archive's directory.
- * @throws {FileError} when the archive is damaged, encrypted or names a file twice
+ * @throws FileError when the archive is damaged, encrypted or names a file twice
  */
 export async function openZip(source: ByteSource): Promise<ZipArchive> {
   const directory = await findDirectory(source);

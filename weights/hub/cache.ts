@@ -30,7 +30,7 @@ export class CachedRepository {
   readonly folder: string;
   readonly #lockFolder: string;
 
-  /** @throws {OptionError} when `id` cannot be a repository's name */
+  /** @throws OptionError when `id` cannot be a repository's name */
   constructor(cacheDir: string, id: string) {
     if (!isRepositoryId(id)) {
       throw new OptionError(

@@ -25,7 +25,7 @@ export interface RemoteFile {
 
 /**
  * Downloads a file to `destination` by way of `partial`, where an earlier, interrupted download may lie.
- * @throws {DownloadError} when the server fails for good, or what it sends is not what it announced
+ * @throws DownloadError when the server fails for good, or what it sends is not what it announced
  * @throws the signal's reason when it aborts; `partial` is kept then
  */
 export async function downloadFile(

@@ -33,7 +33,7 @@ export interface HubResponse {
 /**
  * Sends a request and follows redirects. The token goes to the hub's own origin only. A HEAD stops at the hub's last word:
  * it does not follow to storage on another host, whose answer would know nothing of commits.
- * @throws {PassingFailure} when there is no answer, or the server is overloaded or in trouble
+ * @throws PassingFailure when there is no answer, or the server is overloaded or in trouble
  * @throws the signal's reason when it aborts
  */
 export async function sendRequest(
@@ -201,7 +201,7 @@ function proxyHint(): string {
 /**
  * Tries `work` again when it fails in passing, with pauses that double, until the allowed number of failures in a row.
  * `work` may report that it got somewhere, which starts the count anew.
- * @throws {DownloadError} `what: reason (n attempts)` when it never succeeds
+ * @throws DownloadError `what: reason (n attempts)` when it never succeeds
  */
 export async function withRetries<Result>(
   what: string,

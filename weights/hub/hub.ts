@@ -41,8 +41,8 @@ const everything: ModelParts = { processor: true, weights: true };
 /**
  * The folder of a model: the given one, or that of a hub repository's snapshot in the cache, downloaded as far as needed.
  * @param idOrFolder a folder, or a repository's name such as `facebook/detr-resnet-50`
- * @throws {FileError} when a path is meant and there is no such folder
- * @throws {DownloadError} when the hub cannot give the model, or the cache lacks it while offline
+ * @throws FileError when a path is meant and there is no such folder
+ * @throws DownloadError when the hub cannot give the model, or the cache lacks it while offline
  */
 export async function resolveModel(
   idOrFolder: string,
@@ -63,7 +63,7 @@ export async function resolveModel(
 /**
  * Brings a repository's model files into the cache and returns their folder. Files that are there are not asked for again;
  * without a connection what is in the cache is used.
- * @throws {DownloadError} saying what was tried, what came back and what to do
+ * @throws DownloadError saying what was tried, what came back and what to do
  * @throws the signal's reason when it aborts
  */
 export async function downloadSnapshot(

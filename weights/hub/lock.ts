@@ -15,7 +15,7 @@ const abandonedMilliseconds = 60_000;
 
 /**
  * Runs `work` while holding the lock at `path`, waiting for another holder to finish first.
- * @throws whatever `work` throws; the signal's reason when it aborts the wait; {FileError} when the folder is not writable
+ * @throws whatever `work` throws; the signal's reason when it aborts the wait; FileError when the folder is not writable
  */
 export async function withLock<Result>(
   path: string,

@@ -53,7 +53,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Completes options from the environment, as huggingface_hub does.
- * @throws {OptionError} when a revision, endpoint or token cannot be one
+ * @throws OptionError when a revision, endpoint or token cannot be one
  */
 export function hubSettings(options: HubOptions = {}, environment: Environment = process.env): HubSettings {
   const home = environment.HF_HOME || join(environment.XDG_CACHE_HOME || join('~', '.cache'), 'huggingface');
