@@ -1,6 +1,6 @@
 import { ShapeError } from '../../engine/errors.ts';
 import { Canvas, type Color, grow, type Rectangle, sharedArea } from './canvas.ts';
-import { measureText, renderText, type TextMask } from './font.ts';
+import { measureText, renderText, shortenText, type TextMask } from './font.ts';
 import { checkImage, type Image } from './image.ts';
 import { classColor, readableOn } from './palette.ts';
 
@@ -213,7 +213,7 @@ class TagLayout {
 
   place(text: string, color: Color, candidates: Candidates): void {
     const { capital, padding } = this.#style;
-    const shown = shorten(text, capital, this.#canvas.width - 2 * padding);
+    const shown = shortenText(text, capital, this.#canvas.width - 2 * padding);
     const mask = renderText(shown, capital);
     const width = mask.width + 2 * padding;
     const height = mask.height + 2;
@@ -248,15 +248,6 @@ class TagLayout {
   }
 }
 
-/** The longest beginning of `text` that fits into `width` pixels, with dots when something is left out. */
-function shorten(text: string, capital: number, width: number): string {
-  const fits = (candidate: string) => measureText(candidate, capital).width <= width;
-  if (fits(text)) return text;
-  const characters = [...text];
-  while (characters.length > 1 && !fits(`${characters.join('')}...`)) characters.pop();
-  return `${characters.join('')}...`;
-}
-
 interface LegendEntry {
   readonly text: string;
   readonly color: Color;
@@ -283,7 +274,7 @@ function layOutLegend(segments: readonly SegmentToDraw[], width: number, style: 
   }
   const room = width - 4 * style.padding - swatch;
   const entries = [...counts].map(([labelId, { label, ids }]) => ({
-    text: shorten(ids.size > 1 ? `${label} x ${ids.size}` : label, style.capital, room),
+    text: shortenText(ids.size > 1 ? `${label} x ${ids.size}` : label, style.capital, room),
     color: classColor(labelId),
   }));
   const widest = Math.max(0, ...entries.map(({ text }) => measureText(text, style.capital).width));

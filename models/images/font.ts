@@ -197,6 +197,20 @@ export function measureText(text: string, capitalPixels: number): { width: numbe
   return { width: Math.ceil(width * unit), height: Math.ceil((ascent + descent) * unit) };
 }
 
+/** The longest beginning of a line of text that fits into `width` pixels, with dots when something is left out. */
+export function shortenText(text: string, capitalPixels: number, width: number): string {
+  if (measureText(text, capitalPixels).width <= width) return text;
+  const room = (width * capitalHeight) / capitalPixels - 3 * advanceOf('.');
+  let shown = '';
+  let advance = 0;
+  for (const character of text) {
+    for (const drawn of toAscii(character)) advance += advanceOf(drawn);
+    if (shown !== '' && advance > room) break;
+    shown += character;
+  }
+  return `${shown}...`;
+}
+
 /** Renders a line of text whose capitals are `capitalPixels` high, anti-aliased. */
 export function renderText(text: string, capitalPixels: number): TextMask {
   const unit = capitalPixels / capitalHeight;

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { ShapeError } from '../../engine/errors.ts';
 import { Canvas, type Color } from '../../models/images/canvas.ts';
 import { drawDetections, drawSegmentation } from '../../models/images/draw.ts';
-import { measureText, renderText, toAscii } from '../../models/images/font.ts';
+import { measureText, renderText, shortenText, toAscii } from '../../models/images/font.ts';
 import type { Image } from '../../models/images/image.ts';
 import { classColor, readableOn } from '../../models/images/palette.ts';
 
@@ -236,6 +236,22 @@ test('a segmentation of a small picture keeps its borders where they are', () =>
     }
   }
   assert.ok(painted > 40_000);
+});
+
+test('labels of any length are cut to what fits', () => {
+  for (const text of ['cat', 'a label of some length', 'Ångström café', '👍🏽 hands', 'W'.repeat(50)]) {
+    for (const width of [-3, 0, 20, 60, 150, 1000]) {
+      const fits = (candidate: string) => measureText(candidate, 14).width <= width;
+      const characters = [...text];
+      while (characters.length > 1 && !fits(`${characters.join('')}...`)) characters.pop();
+      assert.is(shortenText(text, 14, width), fits(text) ? text : `${characters.join('')}...`, `${text} in ${width}`);
+    }
+  }
+  const started = performance.now();
+  const label = 'label '.repeat(5000);
+  drawDetections(grey(200, 200), [{ label, labelId: 1, box: [10, 10, 60, 60] }]);
+  drawSegmentation(grey(20, 20), { width: 20, height: 20, data: new Int32Array(400) }, [{ id: 0, label, labelId: 1 }]);
+  assert.ok(performance.now() - started < 1000);
 });
 
 test('a map of another size is refused', () => {
