@@ -134,6 +134,7 @@ export {
   type PreprocessOptions,
   type ProcessorOptions,
 } from './models/processing/image-processor.ts';
+export type { ImageSize } from './models/processing/image-size.ts';
 export type {
   DetectionsWithMasks,
   LegacyPanoptic,
@@ -142,7 +143,6 @@ export type {
   LegacySegmentation,
   LegacySegmentationOptions,
 } from './models/processing/legacy.ts';
-export type { ImageSize } from './models/processing/options.ts';
 export {
   ConditionalDetrFeatureExtractor,
   ConditionalDetrImageProcessor,

@@ -8,6 +8,7 @@ import {
 } from './conditional-detr.ts';
 import type { BaseConfig, RawConfig } from './configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from './deformable-detr.ts';
+import { describe } from './describe.ts';
 import type { LabelledInputs } from './detection.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './detr.ts';
 import { locatePretrained, type PreTrainedModel, type PretrainedOptions, readJson } from './pretrained.ts';
@@ -38,7 +39,7 @@ export function pickByModelType<Choice>(
   const type = raw.model_type;
   if (typeof type === 'string' && Object.hasOwn(choices, type)) return choices[type]!;
   const known = Object.keys(choices).join(', ');
-  throw new ConfigError(`config: model_type: expected one of ${known} for ${task}, got ${JSON.stringify(type)}`);
+  throw new ConfigError(`config: model_type: expected one of ${known} for ${task}, got ${describe(type)}`);
 }
 
 async function fromPretrained<Model>(

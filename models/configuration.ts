@@ -2,6 +2,7 @@ import { ConfigError } from '../engine/index.ts';
 import { type Activation, activationByName } from '../kernels/activation.ts';
 import type { MobileNetV3Config } from './backbones/mobilenetv3.ts';
 import type { ResNetConfig } from './backbones/resnet.ts';
+import { describe } from './describe.ts';
 
 /*
  * config.json, read the way transformers does: unknown keys are ignored, missing ones have the class' defaults, and old
@@ -18,7 +19,7 @@ const withDefault =
   <Value>(fallback: Value, expected: string, accepts: (raw: unknown) => boolean): Field<Value> =>
   (raw, key) => {
     if (raw === undefined || raw === null) return fallback;
-    if (!accepts(raw)) throw new ConfigError(`config: ${key}: expected ${expected}, got ${JSON.stringify(raw)}`);
+    if (!accepts(raw)) throw new ConfigError(`config: ${key}: expected ${expected}, got ${describe(raw)}`);
     return raw as Value;
   };
 
@@ -145,7 +146,7 @@ function readFields<S extends Schema>(schema: S, raw: RawConfig, otherNames: Rea
 /** What takes more than one key to know. `timmStages` are the maps that the family takes of a timm backbone. */
 function readShared(raw: RawConfig, modelType: ModelType, timmStages: readonly number[]) {
   if ((raw.model_type ?? modelType) !== modelType) {
-    throw new ConfigError(`config: model_type: expected ${modelType}, got ${JSON.stringify(raw.model_type)}`);
+    throw new ConfigError(`config: model_type: expected ${modelType}, got ${describe(raw.model_type)}`);
   }
   const backbone = readBackbone(raw, timmStages);
   const architectures = Array.isArray(raw.architectures) ? raw.architectures.map(String) : [];
@@ -160,7 +161,7 @@ function readLabels(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels'>
   for (let label = 0; label < labels; label++) id2label[label] = `LABEL_${label}`;
   for (const [label, name] of entries) {
     if (!/^\d+$/.test(label)) {
-      throw new ConfigError(`config: id2label: expected whole numbers as keys, got ${JSON.stringify(label)}`);
+      throw new ConfigError(`config: id2label: expected whole numbers as keys, got ${describe(label)}`);
     }
     id2label[Number(label)] = String(name);
   }
@@ -170,7 +171,7 @@ function readLabels(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels'>
 function readObject(raw: unknown, key: string): RawConfig | undefined {
   if (raw === undefined || raw === null) return undefined;
   if (typeof raw === 'object' && !Array.isArray(raw)) return raw as RawConfig;
-  throw new ConfigError(`config: ${key}: expected an object, got ${JSON.stringify(raw)}`);
+  throw new ConfigError(`config: ${key}: expected an object, got ${describe(raw)}`);
 }
 
 function checkHeads(config: Fields<typeof commonFields>): void {
@@ -189,7 +190,7 @@ function configClass<Config extends BaseConfig>(read: (raw: RawConfig) => Config
     /** A config out of any of config.json's keys; the others have the class's defaults. @throws ConfigError naming the key. */
     from(raw: RawConfig = {}): Config {
       if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
-        throw new ConfigError(`config: expected an object, got ${JSON.stringify(raw)}`);
+        throw new ConfigError(`config: expected an object, got ${describe(raw)}`);
       }
       return read(raw);
     },
@@ -255,7 +256,7 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
   const resnet = Object.hasOwn(TIMM_RESNETS, name) ? TIMM_RESNETS[name] : undefined;
   if (resnet === undefined) {
     const known = [...Object.keys(TIMM_RESNETS), 'tf_mobilenetv3_small_075'].join(', ');
-    throw new ConfigError(`config: backbone: expected one of ${known}, got ${JSON.stringify(name)}`);
+    throw new ConfigError(`config: backbone: expected one of ${known}, got ${describe(name)}`);
   }
   return {
     kind: 'resnet',
@@ -274,9 +275,7 @@ function readTimmStages(raw: unknown, fallback: readonly number[]): readonly num
   if (raw === undefined || raw === null) return fallback;
   const stages = Array.isArray(raw) ? raw.map(indexFromStart(5)) : [];
   if (!areStages(stages, 1, 4)) {
-    throw new ConfigError(
-      `config: out_indices: expected different feature indices from 1 to 4, got ${JSON.stringify(raw)}`,
-    );
+    throw new ConfigError(`config: out_indices: expected different feature indices from 1 to 4, got ${describe(raw)}`);
   }
   return stages.toSorted((a, b) => a - b);
 }
@@ -290,7 +289,7 @@ const areStages = (stages: readonly unknown[], first: number, last: number): sta
 function readTransformersResNet(raw: RawConfig, inChannels: number): ResNetConfig {
   if (raw.model_type !== undefined && raw.model_type !== 'resnet') {
     throw new ConfigError(
-      `config: backbone_config.model_type: expected resnet or timm_backbone, got ${JSON.stringify(raw.model_type)}`,
+      `config: backbone_config.model_type: expected resnet or timm_backbone, got ${describe(raw.model_type)}`,
     );
   }
   const hiddenSizes = readCounts(raw.hidden_sizes, 'hidden_sizes', [256, 512, 1024, 2048]);
@@ -329,9 +328,7 @@ function readCounts(
 ): readonly number[] {
   if (raw === undefined || raw === null) return fallback;
   if (!Array.isArray(raw) || raw.length === 0) {
-    throw new ConfigError(
-      `config: backbone_config.${key}: expected a list of positive integers, got ${JSON.stringify(raw)}`,
-    );
+    throw new ConfigError(`config: backbone_config.${key}: expected a list of positive integers, got ${describe(raw)}`);
   }
   return raw.map(value => field(value ?? Number.NaN, `backbone_config.${key}`));
 }
@@ -347,7 +344,7 @@ function readStageNames(raw: RawConfig, last: number): readonly number[] {
   const stages = Array.isArray(given) ? given.map(stageOf) : [];
   if (!areStages(stages, 0, last)) {
     const known = key === 'out_features' ? `names out of ${names.join(', ')}` : `indices from 0 to ${last}`;
-    throw new ConfigError(`config: backbone_config.${key}: expected different ${known}, got ${JSON.stringify(given)}`);
+    throw new ConfigError(`config: backbone_config.${key}: expected different ${known}, got ${describe(given)}`);
   }
   return stages.toSorted((a, b) => a - b);
 }

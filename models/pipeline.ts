@@ -1,7 +1,9 @@
 import { type Device, type HostTensor, OptionError } from '../engine/index.ts';
 import { AutoImageProcessor, AutoModelForImageSegmentation, AutoModelForObjectDetection } from './auto.ts';
+import { describe } from './describe.ts';
 import { readImage } from './images/files.ts';
 import type { Image } from './images/image.ts';
+import { checkOptionNames } from './options.ts';
 import { openDevice, type PretrainedOptions } from './pretrained.ts';
 
 /*
@@ -44,7 +46,7 @@ export interface SegmentOptions {
 
 /**
  * A loaded pipeline: call it as often as needed, then `dispose()` it. One picture gives one list, several give several: each
- * is run by itself, so that it gives what it gives alone.
+ * is run by itself, so that it gives what it gives alone. Unknown options are an OptionError.
  */
 export interface Pipeline<Options, Result> {
   (picture: PipelineInput, options?: Options): Promise<Result[]>;
@@ -71,13 +73,13 @@ export async function pipeline(
 ): Promise<Pipeline<SegmentOptions, DetectedSegment>>;
 export async function pipeline(task: string, pretrained: string, options: PretrainedOptions = {}): Promise<unknown> {
   if (task !== 'object-detection' && task !== 'image-segmentation') {
-    throw new OptionError(`pipeline: expected object-detection or image-segmentation, got ${JSON.stringify(task)}`);
+    throw new OptionError(`pipeline: expected object-detection or image-segmentation, got ${describe(task)}`);
   }
   const device = await openDevice(options);
   try {
     const run = task === 'object-detection' ? objectDetection : imageSegmentation;
-    const { model, process } = await run(pretrained, { ...options, device });
-    return callable(process, async () => {
+    const { model, optionNames, process } = await run(pretrained, { ...options, device });
+    return callable(process, optionNames, async () => {
       model.dispose();
       if (options.device === undefined) await device.destroy();
     });
@@ -92,6 +94,7 @@ type Process = (image: Image, options: SegmentOptions) => Promise<unknown[]>;
 
 interface Loaded {
   readonly model: { dispose(): void };
+  readonly optionNames: readonly string[];
   readonly process: Process;
 }
 
@@ -108,7 +111,7 @@ async function objectDetection(pretrained: string, options: PretrainedOptions & 
       return { score, label, box: { xmin: xmin!, ymin: ymin!, xmax: xmax!, ymax: ymax! } };
     });
   };
-  return { model, process };
+  return { model, optionNames: ['threshold'], process };
 }
 
 async function imageSegmentation(pretrained: string, options: PretrainedOptions & { device: Device }): Promise<Loaded> {
@@ -122,7 +125,7 @@ async function imageSegmentation(pretrained: string, options: PretrainedOptions 
     const { subtask = 'panoptic', threshold = 0.9, maskThreshold = 0.5 } = segmentOptions;
     const { overlapMaskAreaThreshold = 0.5 } = segmentOptions;
     if (subtask !== 'panoptic' && subtask !== 'instance' && subtask !== 'semantic') {
-      throw new OptionError(`subtask: expected panoptic, instance or semantic, got ${JSON.stringify(subtask)}`);
+      throw new OptionError(`subtask: expected panoptic, instance or semantic, got ${describe(subtask)}`);
     }
     const targetSizes = [[image.height, image.width]] as const;
     const outputs = await model.forward(processor.preprocess([image]));
@@ -140,7 +143,8 @@ async function imageSegmentation(pretrained: string, options: PretrainedOptions 
       return { score, label: nameOf(labelId), mask: maskOf(segmentation, id) };
     });
   };
-  return { model, process };
+  const optionNames = ['subtask', 'threshold', 'maskThreshold', 'overlapMaskAreaThreshold'];
+  return { model, optionNames, process };
 }
 
 /** The pixels of a map that hold `value`. */
@@ -150,8 +154,9 @@ function maskOf({ shape, data }: HostTensor<Int32Array>, value: number): HostTen
 
 const isImage = (input: PipelineInput): input is Image => typeof input === 'object' && 'width' in input;
 
-function callable(process: Process, dispose: () => Promise<void>): unknown {
+function callable(process: Process, optionNames: readonly string[], dispose: () => Promise<void>): unknown {
   const call = async (input: PipelineInput | readonly PipelineInput[], options: SegmentOptions = {}) => {
+    checkOptionNames(options, optionNames, 'pipeline');
     const several = Array.isArray(input);
     const inputs: readonly PipelineInput[] = several ? input : [input as PipelineInput];
     const results: unknown[][] = [];

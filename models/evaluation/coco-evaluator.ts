@@ -142,7 +142,7 @@ export class CocoEvaluator {
       }
     }
     for (const iouType of iouTypes) {
-      if (!(iouType in METRICS)) {
+      if (!Object.hasOwn(METRICS, iouType)) {
         throw new OptionError(`CocoEvaluator: expected iouTypes bbox, segm or keypoints, got ${iouType}`);
       }
       this.#evaluations.set(iouType, new Map());

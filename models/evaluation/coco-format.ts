@@ -4,7 +4,7 @@
  */
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
-import { describe } from './describe.ts';
+import { describe } from '../describe.ts';
 import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
 
 export interface CocoImage {

@@ -4,8 +4,8 @@
  * D detections by descending score, G ground truths in file order, A area ranges, T overlap thresholds.
  */
 import { OptionError } from '../../engine/errors.ts';
+import { inEntry } from '../describe.ts';
 import { type CocoAnnotation, type CocoImage, type CocoResult, hasBox } from './coco-format.ts';
-import { inEntry } from './describe.ts';
 import { type Rle, rleArea, rleFromSegmentation, rleIou, rleToBox } from './rle.ts';
 
 /** What detections are compared by: boxes, masks or keypoints. */

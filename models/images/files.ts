@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeFile
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FileError, OptionError } from '../../engine/errors.ts';
-import { checkNumber, checkOptionNames } from '../processing/options.ts';
+import { checkNumber, checkOptionNames } from '../options.ts';
 import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';

@@ -6,12 +6,13 @@
 import { join, normalize, sep } from 'node:path';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { describe, inEntry } from '../describe.ts';
 import type { CocoAnnotation } from '../evaluation/coco-format.ts';
-import { inEntry } from '../evaluation/describe.ts';
+import { panopticIds } from '../evaluation/panoptic-evaluator.ts';
 import { rleFromSegmentation, rleToMask } from '../evaluation/rle.ts';
 import { readImageSync } from '../images/files.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
-import { describe, type ImageSize } from './options.ts';
+import type { ImageSize } from './image-size.ts';
 import type { AnnotationFormat } from './settings.ts';
 
 /** What is needed of an object in a COCO detection annotation file. Boxes are [x, y, width, height] in pixels. */
@@ -123,33 +124,33 @@ export function prepareDetection(
   withMasks: boolean,
   where: string,
 ): ImageLabels {
-  const [height, width] = size;
-  const objects = annotation.annotations.filter(object => (object.iscrowd ?? 0) === 0);
-  const corners = objects.map(({ bbox }) => {
-    const [x, y, boxWidth, boxHeight] = bbox.map(Math.fround) as [number, number, number, number];
-    const clip = (value: number, limit: number) => Math.min(Math.max(value, 0), limit);
-    return [
-      clip(x, width),
-      clip(y, height),
-      clip(Math.fround(x + boxWidth), width),
-      clip(Math.fround(y + boxHeight), height),
-    ] as const;
-  });
-  const kept = objects
-    .map((_, index) => index)
-    .filter(index => corners[index]![2] > corners[index]![0] && corners[index]![3] > corners[index]![1]);
-  const keptObjects = kept.map(index => objects[index]!);
+  const objects = annotation.annotations
+    .map((object, index) => ({ object, index, corners: clippedCorners(object, size) }))
+    .filter(({ object }) => (object.iscrowd ?? 0) === 0);
+  const kept = objects.filter(({ corners: [left, top, right, bottom] }) => right > left && bottom > top);
+  const keptObjects = kept.map(({ object }) => object);
   return {
     imageId: annotation.image_id,
     size,
     origSize: size,
     classLabels: integers(keptObjects.map(object => object.category_id)),
-    boxes: { shape: [kept.length, 4], data: Float32Array.from(kept.flatMap(index => corners[index]!)) },
+    boxes: { shape: [kept.length, 4], data: Float32Array.from(kept.flatMap(({ corners }) => corners)) },
     area: floats(keptObjects.map(object => object.area)),
     iscrowd: integers(keptObjects.map(() => 0)),
-    ...(objects[0]?.keypoints === undefined ? {} : { keypoints: keypointsOf(keptObjects, where) }),
-    ...(withMasks ? { masks: polygonMasks(annotation, keptObjects, size, where) } : {}),
+    ...(objects[0]?.object.keypoints === undefined ? {} : { keypoints: keypointsOf(keptObjects, where) }),
+    ...(withMasks ? { masks: polygonMasks(kept, size, where) } : {}),
   };
+}
+
+function clippedCorners({ bbox }: CocoObject, [height, width]: ImageSize): [number, number, number, number] {
+  const [x, y, boxWidth, boxHeight] = bbox.map(Math.fround) as [number, number, number, number];
+  const clip = (value: number, limit: number) => Math.min(Math.max(value, 0), limit);
+  return [
+    clip(x, width),
+    clip(y, height),
+    clip(Math.fround(x + boxWidth), width),
+    clip(Math.fround(y + boxHeight), height),
+  ];
 }
 
 function keypointsOf(objects: readonly CocoObject[], where: string): HostTensor {
@@ -165,20 +166,20 @@ function keypointsOf(objects: readonly CocoObject[], where: string): HostTensor 
   return { shape: [data.length / 3, 3], data };
 }
 
+/** @param objects with their places in the annotation */
 function polygonMasks(
-  annotation: CocoDetectionAnnotation,
-  objects: readonly CocoObject[],
+  objects: readonly { readonly object: CocoObject; readonly index: number }[],
   [height, width]: ImageSize,
   where: string,
 ): HostTensor<Uint8Array> {
   const data = new Uint8Array(objects.length * height * width);
-  for (const [index, object] of objects.entries()) {
+  for (const [place, { object, index }] of objects.entries()) {
     const { segmentation } = object;
-    const entry = `${where}: annotations[${annotation.annotations.indexOf(object)}]`;
+    const entry = `${where}: annotations[${index}]`;
     if (segmentation === undefined)
       throw new OptionError(`${entry}: expected a segmentation for every object when masks are wanted`);
     const rle = inEntry(entry, () => rleFromSegmentation(segmentation, height, width));
-    data.set(rleToMask(rle), index * height * width);
+    data.set(rleToMask(rle), place * height * width);
   }
   return { shape: [objects.length, height, width], data };
 }
@@ -191,6 +192,9 @@ export interface PanopticMasks {
   readonly image?: Image | undefined;
 }
 
+/** The reference's box of a mask without pixels: left, top, right, bottom. */
+const EMPTY_MASK_BOX = [1e8, 1e8, 0, 0];
+
 /** The labels of a picture of `size` from its COCO panoptic annotation. Boxes are corners in pixel indices. */
 export function preparePanoptic(
   annotation: CocoPanopticAnnotation,
@@ -202,23 +206,33 @@ export function preparePanoptic(
   const [height, width] = size;
   const ids = segmentIds(idPicture(annotation, source, where), size, where);
   const segments = annotation.segments_info;
-  const masks = new Uint8Array(segments.length * height * width);
-  const boxes = new Float32Array(segments.length * 4);
-  for (const [index, { id }] of segments.entries()) {
-    const mask = masks.subarray(index * height * width, (index + 1) * height * width);
-    // The reference's box of an empty mask.
-    let [left, top, right, bottom] = [1e8, 1e8, 0, 0];
-    for (let y = 0, pixel = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, pixel++) {
-        if (ids[pixel] !== id) continue;
-        mask[pixel] = 1;
-        if (x < left) left = x;
-        if (x > right) right = x;
-        if (y < top) top = y;
-        if (y > bottom) bottom = y;
+  const pixels = height * width;
+  const masks = withMasks ? new Uint8Array(segments.length * pixels) : undefined;
+  const boxes = Float32Array.from(segments.flatMap(() => EMPTY_MASK_BOX));
+  /** The segment of each id, of several with one id the first. */
+  const firstOf = new Map(segments.map(({ id }, index) => [id, index] as const).toReversed());
+  let id: number | undefined;
+  let index: number | undefined;
+  for (let y = 0, pixel = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, pixel++) {
+      if (ids[pixel] !== id) {
+        id = ids[pixel]!;
+        index = firstOf.get(id);
       }
+      if (index === undefined) continue;
+      if (masks !== undefined) masks[index * pixels + pixel] = 1;
+      const box = index * 4;
+      if (x < boxes[box]!) boxes[box] = x;
+      if (y < boxes[box + 1]!) boxes[box + 1] = y;
+      if (x > boxes[box + 2]!) boxes[box + 2] = x;
+      if (y > boxes[box + 3]!) boxes[box + 3] = y;
     }
-    boxes.set([left, top, right, bottom], index * 4);
+  }
+  for (const [index, segment] of segments.entries()) {
+    const first = firstOf.get(segment.id)!;
+    if (first === index) continue;
+    boxes.copyWithin(index * 4, first * 4, first * 4 + 4);
+    masks?.copyWithin(index * pixels, first * pixels, (first + 1) * pixels);
   }
   return {
     imageId: (annotation.image_id ?? annotation.id)!,
@@ -228,7 +242,7 @@ export function preparePanoptic(
     boxes: { shape: [segments.length, 4], data: boxes },
     area: floats(segments.map(segment => segment.area)),
     iscrowd: integers(segments.map(segment => segment.iscrowd)),
-    ...(withMasks ? { masks: { shape: [segments.length, height, width], data: masks } } : {}),
+    ...(masks === undefined ? {} : { masks: { shape: [segments.length, height, width], data: masks } }),
   };
 }
 
@@ -253,11 +267,7 @@ function segmentIds(picture: Image, [height, width]: ImageSize, where: string): 
       `${where}: expected a mask picture of ${height} x ${width} like the image, got ${picture.height} x ${picture.width}`,
     );
   }
-  const { data } = picture;
-  return Int32Array.from(
-    { length: height * width },
-    (_, pixel) => data[3 * pixel]! + 256 * data[3 * pixel + 1]! + 65536 * data[3 * pixel + 2]!,
-  );
+  return panopticIds(picture).data;
 }
 
 /** Takes labels along when the picture is resized; `resizeMask` is the picture's nearest filter. */

@@ -3,7 +3,8 @@
 // B batch, Q queries, C columns of class logits, N detections kept
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
-import { checkNumber, checkOptionNames, checkSizes, type ImageSize } from './options.ts';
+import { checkNumber, checkOptionNames } from '../options.ts';
+import { checkSizes, type ImageSize } from './image-size.ts';
 import { probability } from './probability.ts';
 
 /** What `postProcess…` methods need of a model's outputs; further outputs are ignored. */

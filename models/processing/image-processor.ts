@@ -7,6 +7,7 @@ import type { HostTensor } from '../../engine/host-tensor.ts';
 import type { HubOptions } from '../../weights/index.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
 import { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from '../images/resize.ts';
+import { checkOptionNames } from '../options.ts';
 import { locatePretrained, readJson } from '../pretrained.ts';
 import {
   type CocoDetectionAnnotation,
@@ -20,7 +21,6 @@ import {
   relativeBoxes,
   resizeLabels,
 } from './annotations.ts';
-import { checkOptionNames } from './options.ts';
 import {
   defaultSettings,
   overrideSettings,

@@ -2,6 +2,7 @@
 //
 // N maps, H x W input, H' x W' output
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { checkMapCount } from './image-size.ts';
 
 /** For every output position along one axis: the two inputs that it mixes and their weights. */
 export interface LinearTaps {
@@ -32,8 +33,9 @@ export function linearTaps(inputs: number, outputs: number): LinearTaps {
 }
 
 /** [N, H, W] → [N, H', W'] */
-export function interpolateBilinear(maps: HostTensor, height: number, width: number): HostTensor {
+export function interpolateBilinear(maps: HostTensor, height: number, width: number, where: string): HostTensor {
   const [count, inputHeight, inputWidth] = maps.shape as [number, number, number];
+  checkMapCount(count, [height, width], where);
   if (inputHeight === height && inputWidth === width) return maps;
   const rows = linearTaps(inputHeight, height);
   const columns = linearTaps(inputWidth, width);
@@ -57,7 +59,7 @@ export function interpolateBilinear(maps: HostTensor, height: number, width: num
 }
 
 /** Interpolates one row for the output columns `from` … `to`; the row begins at `row` of `source`. */
-export function mixColumns(
+function mixColumns(
   source: Float32Array,
   row: number,
   { low, high, lowWeight, highWeight }: LinearTaps,

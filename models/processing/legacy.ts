@@ -4,11 +4,13 @@
 // B batch, Q queries, N kept queries, h x w masks, H x W result
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { panopticIds, panopticImage } from '../evaluation/panoptic-evaluator.ts';
 import { encodePng } from '../images/png.ts';
 import { resize } from '../images/resize.ts';
+import { checkNumber, checkOptionNames } from '../options.ts';
 import type { Detections } from './detection.ts';
+import { checkMapCount, checkMapSizes, type ImageSize } from './image-size.ts';
 import { interpolateBilinear, nearestSources } from './interpolation.ts';
-import { checkNumber, checkOptionNames, checkSizes, type ImageSize } from './options.ts';
 import { probability } from './probability.ts';
 import {
   type ConfidentQuery,
@@ -45,10 +47,10 @@ export function legacySegmentation(
   checkNumber(threshold, 'threshold', where);
   checkNumber(maskThreshold, 'maskThreshold', where);
   const { batch, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
-  checkSizes(targetSizes, batch, 'targetSizes', where);
+  checkMapSizes(targetSizes, batch, 'targetSizes', where);
   return targetSizes.map(([height, width], image) => {
     const kept = confidentQueries(outputs, image, threshold);
-    const masks = interpolateBilinear(stackMasks(kept, maskHeight, maskWidth), height, width);
+    const masks = interpolateBilinear(stackMasks(kept, maskHeight, maskWidth), height, width, where);
     return {
       scores: { shape: [kept.length], data: Float32Array.from(kept, ({ score }) => score) },
       labels: { shape: [kept.length], data: Int32Array.from(kept, ({ label }) => label) },
@@ -85,10 +87,11 @@ export function legacyInstances<Result extends Detections>(
 ): DetectionsWithMasks<Result>[] {
   checkNumber(threshold, 'threshold', where);
   const { batch, queries, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
-  checkSizes(origTargetSizes, batch, 'origTargetSizes', where);
-  checkSizes(maxTargetSizes, batch, 'maxTargetSizes', where);
+  checkMapSizes(origTargetSizes, batch, 'origTargetSizes', where);
+  checkMapSizes(maxTargetSizes, batch, 'maxTargetSizes', where);
   if (results.length !== batch)
     throw new OptionError(`${where}: expected results for ${batch} images, got ${results.length}`);
+  for (const size of origTargetSizes) checkMapCount(queries, size, where);
   const largestHeight = Math.max(...maxTargetSizes.map(([height]) => height));
   const largestWidth = Math.max(...maxTargetSizes.map(([, width]) => width));
   return results.map((result, image) => {
@@ -97,7 +100,7 @@ export function legacyInstances<Result extends Detections>(
       shape: [queries, maskHeight, maskWidth],
       data: outputs.pred_masks.data.subarray(image * size, (image + 1) * size),
     };
-    const padded = binaryMasks(interpolateBilinear(logits, largestHeight, largestWidth), threshold);
+    const padded = binaryMasks(interpolateBilinear(logits, largestHeight, largestWidth, where), threshold);
     const [height, width] = origTargetSizes[image]!;
     const rows = nearestSources(maxTargetSizes[image]![0], height);
     const columns = nearestSources(maxTargetSizes[image]![1], width);
@@ -148,11 +151,11 @@ export function legacyPanoptic(
   const { targetSizes = processedSizes, isThingMap = cocoThings, threshold = 0.85 } = options;
   checkNumber(threshold, 'threshold', where);
   const { batch, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
-  checkSizes(processedSizes, batch, 'processedSizes', where);
-  checkSizes(targetSizes, batch, 'targetSizes', where);
+  checkMapSizes(processedSizes, batch, 'processedSizes', where);
+  checkMapSizes(targetSizes, batch, 'targetSizes', where);
   return processedSizes.map(([height, width], image) => {
     let segments = confidentQueries(outputs, image, threshold);
-    let masks = interpolateBilinear(stackMasks(segments, maskHeight, maskWidth), height, width);
+    let masks = interpolateBilinear(stackMasks(segments, maskHeight, maskWidth), height, width, where);
     const things = segments.map(({ label }) => {
       const thing = isThingMap[label];
       if (thing === undefined)
@@ -205,19 +208,11 @@ function idPicture(masks: HostTensor, merged: readonly number[] | undefined, tar
       }
     }
   }
-  const colours = new Uint8Array(pixels * 3);
-  for (let pixel = 0; pixel < pixels; pixel++) {
-    const id = merged?.[ids[pixel]!] ?? ids[pixel]!;
-    colours[3 * pixel] = id & 255;
-    colours[3 * pixel + 1] = (id >> 8) & 255;
-    colours[3 * pixel + 2] = id >> 16;
-  }
-  const image = resize({ height, width, channels: 3, data: colours }, target[0], target[1], 'nearest');
+  const shown = merged === undefined ? ids : ids.map(id => merged[id] ?? id);
+  const picture = panopticImage({ shape: [height, width], data: shown });
+  const image = resize(picture, target[0], target[1], 'nearest');
   const areas = new Int32Array(count);
-  for (let at = 0; at < image.data.length; at += 3) {
-    const id = image.data[at]! + 256 * image.data[at + 1]! + 65536 * image.data[at + 2]!;
-    if (id < count) areas[id] = areas[id]! + 1;
-  }
+  for (const id of panopticIds(image).data) if (id < count) areas[id] = areas[id]! + 1;
   return { areas, png: () => encodePng(image) };
 }
 

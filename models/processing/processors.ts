@@ -11,6 +11,7 @@ import {
   type TopKDetectionOptions,
 } from './detection.ts';
 import { ImageProcessor } from './image-processor.ts';
+import type { ImageSize } from './image-size.ts';
 import {
   checkEnoughPairs,
   type DetectionsWithMasks,
@@ -22,7 +23,6 @@ import {
   legacyPanoptic,
   legacySegmentation,
 } from './legacy.ts';
-import type { ImageSize } from './options.ts';
 import {
   type EncodedSegmentation,
   type InstanceSegmentationOptions,

@@ -4,10 +4,12 @@
 // B batch, Q queries, C columns of class logits, h x w masks, H x W result
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { describe } from '../describe.ts';
+import { checkNumber, checkOptionNames } from '../options.ts';
 import { formatFixed } from '../rounding.ts';
 import { checkLogits, indexOfLargest, softmax } from './detection.ts';
+import { checkMapSizes, type ImageSize } from './image-size.ts';
 import { assignMasks } from './mask-assignment.ts';
-import { checkNumber, checkOptionNames, checkSizes, describe, type ImageSize } from './options.ts';
 
 /** What the segmentation methods need of a model's outputs; further outputs are ignored. */
 export interface SegmentationOutputs {
@@ -97,7 +99,7 @@ function segment(
   for (const [name, value] of Object.entries({ threshold, maskThreshold, overlapMaskAreaThreshold }))
     checkNumber(value, name, where);
   const { batch, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
-  if (targetSizes !== undefined) checkSizes(targetSizes, batch, 'targetSizes', where);
+  if (targetSizes !== undefined) checkMapSizes(targetSizes, batch, 'targetSizes', where);
 
   return Array.from({ length: batch }, (_, image) => {
     const [height, width] = targetSizes?.[image] ?? [maskHeight, maskWidth];

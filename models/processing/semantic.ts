@@ -6,9 +6,10 @@
 //
 // B batch, Q queries, C columns of class logits, K classes, h x w masks, H x W result
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { checkOptionNames } from '../options.ts';
 import { softmax } from './detection.ts';
+import { checkMapSizes, type ImageSize } from './image-size.ts';
 import { interpolateBilinear, type LinearTaps, linearTaps } from './interpolation.ts';
-import { checkOptionNames, checkSizes, type ImageSize } from './options.ts';
 import { probability } from './probability.ts';
 import { checkSegmentationOutputs, type SegmentationOutputs } from './segmentation.ts';
 
@@ -59,7 +60,7 @@ export function segmentSemanticWithScores(
   where: string,
 ): ScoredSemanticSegmentation[] {
   return forEachImage(outputs, options, noObjectColumns, where, (probabilities, height, width) => {
-    const segmentationScores = interpolateBilinear(classScores(probabilities), height, width);
+    const segmentationScores = interpolateBilinear(classScores(probabilities), height, width, where);
     return { segmentation: { shape: [height, width], data: argMax(segmentationScores) }, segmentationScores };
   });
 }
@@ -74,7 +75,7 @@ function forEachImage<Result>(
   checkOptionNames(options, ['targetSizes', 'returnSegmentationScores'], where);
   const { batch, queries, columns, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
   const { targetSizes } = options;
-  if (targetSizes !== undefined) checkSizes(targetSizes, batch, 'targetSizes', where);
+  if (targetSizes !== undefined) checkMapSizes(targetSizes, batch, 'targetSizes', where);
   const classCount = columns - noObjectColumns;
   return Array.from({ length: batch }, (_, image) => {
     const classes = new Float32Array(queries * classCount);

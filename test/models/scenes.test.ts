@@ -131,6 +131,11 @@ for (const deviceName of modelDeviceNames) {
     assert.equal(first!.length, objects.length);
     assert.equal(second!.length, objects.length);
     assert.equal(await detect([]), []);
+    await rejectsWith(
+      () => detect([], { maskThreshold: 0.5 } as object),
+      OptionError,
+      /pipeline: unknown option maskThreshold; known are threshold/,
+    );
     await detect.dispose();
 
     const segment = await pipeline('image-segmentation', 'scenes-detr-panoptic', { device });
@@ -142,6 +147,11 @@ for (const deviceName of modelDeviceNames) {
     const whole = await readImage(picture);
     const top = { ...whole, height: 40, data: whole.data.slice(0, (whole.data.length / whole.height) * 40) };
     assert.equal(await segment([top, whole]), [await segment(top), segments], 'pictures of other sizes do not matter');
+    await rejectsWith(
+      () => segment(picture, { mask_threshold: 0.9 } as object),
+      OptionError,
+      /unknown option mask_threshold; did you mean maskThreshold\?/,
+    );
     await rejectsWith(() => segment(picture, { subtask: 'parts' as 'semantic' }), OptionError, /subtask: .*"parts"/);
     await segment.dispose();
   });

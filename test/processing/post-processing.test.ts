@@ -184,7 +184,9 @@ test('detections above the threshold, not at it; a query may have several labels
 test('outputs and options that do not fit are refused', async () => {
   const outputs = { ...stripes([0, 1], '0011'), pred_boxes: tensor([1, 2, 4], [0, 0, 0, 0, 0, 0, 0, 0]) };
   const sized = (targetSizes: unknown) => ({ targetSizes: targetSizes as [number, number][] });
-  const refusals: [call: () => unknown, type: typeof ShapeError | typeof OptionError, message: RegExp][] = [
+  const manyClasses = { logits: tensor([1, 1, 12], new Array(12).fill(0)), pred_masks: tensor([1, 1, 1, 1], [0]) };
+  type Refusal = [call: () => unknown, type: typeof ShapeError | typeof OptionError, message: RegExp];
+  const refusals: Refusal[] = [
     [
       () => detr.postProcessObjectDetection({ ...outputs, pred_boxes: tensor([2, 4], [0, 0, 0, 0, 0, 0, 0, 0]) }),
       ShapeError,
@@ -226,6 +228,31 @@ test('outputs and options that do not fit are refused', async () => {
       /\[height, width\] in positive whole pixels, got \[480\]/,
     ],
     [() => detr.postProcessObjectDetection(outputs, sized([[0, 5]])), OptionError, /got \[0,5\]/],
+    ...[sized([[1e6, 1e6]]), sized([[1, 1e6]])].flatMap(tooLarge =>
+      [
+        () => detr.postProcessPanopticSegmentation(outputs, tooLarge),
+        () => detr.postProcessInstanceSegmentation(outputs, tooLarge),
+        () => detr.postProcessSemanticSegmentation(outputs, tooLarge),
+        () => detr.postProcessSegmentation(outputs, tooLarge.targetSizes!),
+        () => detr.postProcessPanoptic(outputs, tooLarge.targetSizes!),
+        () => detr.postProcessInstance([], outputs, tooLarge.targetSizes!, [[1, 4]]),
+      ].map(
+        (call): Refusal => [
+          call,
+          OptionError,
+          /Sizes of at most 268435456 pixels and 65536 on a side, got (1000000|1) x 1000000/,
+        ],
+      ),
+    ),
+    [
+      () =>
+        detr.postProcessSemanticSegmentation(manyClasses, {
+          ...sized([[16384, 16384]]),
+          returnSegmentationScores: true,
+        }),
+      ShapeError,
+      /postProcessSemanticSegmentation: expected maps of at most 2147483648 values in all, got \d+ x 16384 x 16384/,
+    ],
     [
       () => detr.postProcessInstanceSegmentation(outputs, { threshold: Number.NaN }),
       OptionError,

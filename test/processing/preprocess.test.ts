@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { panopticImage } from '../../models/evaluation/panoptic-evaluator.ts';
 import { writePng } from '../../models/images/files.ts';
 import { type Image, toRgb } from '../../models/images/image.ts';
 import type { CocoDetectionAnnotation, ImageAnnotation } from '../../models/processing/annotations.ts';
@@ -159,6 +160,17 @@ test('panoptic masks come from a folder or as pictures, and never from outside t
       .labels![0]!.masks,
     undefined,
   );
+  const twice = panoptic.preprocess(image, {
+    annotations: [{ ...named('')[0]!, segments_info: [...segments, { ...segments[0]!, id: -1 }, ...segments] }],
+    masks: [mask],
+  }).labels![0]!;
+  const { masks, boxes } = read.labels![0]!;
+  const pixels = masks!.data.length;
+  assert.equal(twice.masks!.data.subarray(0, pixels), masks!.data);
+  assert.ok(twice.masks!.data.subarray(pixels, 2 * pixels).every(value => value === 0));
+  assert.equal(twice.masks!.data.subarray(2 * pixels), masks!.data, 'segments of one id have the same mask');
+  assert.equal(twice.boxes.data.subarray(0, 4), boxes.data);
+  assert.equal(twice.boxes.data.subarray(8), boxes.data);
   for (const name of ['../mask.png', 'a/../../mask.png', '', '..']) {
     const options = { annotations: named(name), masksPath: folder };
     await rejectsWith(() => panoptic.preprocess(image, options), OptionError, /expected a file_name inside masksPath/);
@@ -173,12 +185,31 @@ test('panoptic masks come from a folder or as pictures, and never from outside t
   );
 });
 
+test('many panoptic segments cost one pass, and no memory for masks that are not wanted', () => {
+  const [height, width] = [480, 640];
+  const ids = Int32Array.from({ length: height * width }, (_, pixel) => 1 + (Math.floor(pixel / 7) % 4000));
+  const segments = Array.from({ length: 4000 }, (_, index) => ({ id: index + 1, category_id: 1, iscrowd: 0, area: 1 }));
+  const panoptic = new DetrImageProcessor({ format: 'coco_panoptic', doResize: false });
+  const image = panopticImage({ shape: [height, width], data: ids });
+  const started = performance.now();
+  const [labels] = panoptic.preprocess(image, {
+    annotations: [{ image_id: 1, file_name: '', segments_info: segments }],
+    masks: [image],
+    returnSegmentationMasks: false,
+  }).labels!;
+  assert.ok(performance.now() - started < 1500);
+  assert.is(labels!.boxes.shape[0], 4000);
+});
+
 test('annotations that do not fit are refused by field', async () => {
+  let deep: unknown = 1;
+  for (let level = 0; level < 100_000; level++) deep = [deep];
   const image = picture(30, 20);
   const refusals: [annotations: unknown, message: RegExp, options?: PreprocessOptions][] = [
     [[], /expected one annotation for each of 1 pictures, got 0/],
     [{ annotations: [] }, /annotations\[0\]: expected image_id to be a whole number, got nothing/],
     [{ image_id: '7', annotations: [] }, /expected image_id to be a whole number, got "7"/],
+    [{ image_id: deep, annotations: [] }, /expected image_id to be a whole number, got \[\[\["…"\]\]\]/],
     [{ image_id: 7 }, /expected annotations to be a list of COCO objects, got nothing/],
     [annotation([{ bbox: [1, 2, 3] }]), /annotations\[0\]\.bbox to be \[x, y, width, height\], got \[1,2,3\]/],
     [annotation([{}, { bbox: [1, 2, 3, Number.NaN] }]), /annotations\[1\]\.bbox to be/],

@@ -8,7 +8,7 @@ import { readImageSync } from '../../models/images/files.ts';
 import type { Image } from '../../models/images/image.ts';
 import type { DetectionOutputs } from '../../models/processing/detection.ts';
 import type { PreprocessOptions, ProcessorOptions } from '../../models/processing/image-processor.ts';
-import type { ImageSize } from '../../models/processing/options.ts';
+import type { ImageSize } from '../../models/processing/image-size.ts';
 import {
   ConditionalDetrImageProcessor,
   DeformableDetrImageProcessor,

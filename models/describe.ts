@@ -1,0 +1,35 @@
+import { DetrError, OptionError } from '../engine/errors.ts';
+
+/** How deep and how many a side values are shown: more would not fit, and deep ones would overflow the stack. */
+const shownLevels = 3;
+const shownEntries = 20;
+const shownCharacters = 100;
+
+/** A value for messages: JSON, cut short in depth and in length. */
+export function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const isJson = typeof value === 'string' || typeof value === 'object';
+  return isJson ? JSON.stringify(abridge(value, shownLevels)).slice(0, shownCharacters) : String(value);
+}
+
+/** The outer levels of a value that JSON can hold; what JSON lacks becomes a string. */
+function abridge(value: unknown, levels: number): unknown {
+  if (typeof value === 'string') return value.slice(0, shownCharacters);
+  if (value === null || typeof value === 'boolean' || Number.isFinite(value)) return value;
+  if (typeof value !== 'object') return String(value);
+  if (levels === 0) return '…';
+  if (ArrayBuffer.isView(value)) return value.constructor.name;
+  if (Array.isArray(value)) return value.slice(0, shownEntries).map(item => abridge(item, levels - 1));
+  const entries = Object.entries(value).slice(0, shownEntries);
+  return Object.fromEntries(entries.map(([key, item]) => [key, abridge(item, levels - 1)]));
+}
+
+/** Runs `read`, and adds the entry it reads to the message of its error. */
+export function inEntry<Value>(entry: string, read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof DetrError) throw new OptionError(`${entry}: ${error.message}`, { cause: error });
+    throw error;
+  }
+}
