@@ -285,12 +285,12 @@ export function rleToBox(rle: Rle): [x: number, y: number, width: number, height
 
 /** The pixels that are foreground in any of the masks, which must be of one size. At least one mask is needed. */
 export function rleUnion(rles: readonly Rle[]): Rle {
-  return rles.reduce((all, rle) => mergeRuns(all, rle, (a, b) => a || b), requireSome('rleUnion', rles));
+  return mergeAll('rleUnion', rles, (a, b) => a || b);
 }
 
 /** The pixels that are foreground in all of the masks, which must be of one size. At least one mask is needed. */
 export function rleIntersection(rles: readonly Rle[]): Rle {
-  return rles.reduce((all, rle) => mergeRuns(all, rle, (a, b) => a && b), requireSome('rleIntersection', rles));
+  return mergeAll('rleIntersection', rles, (a, b) => a && b);
 }
 
 /**
@@ -378,7 +378,24 @@ function cancelPairs(crossings: readonly number[]): number[] {
   return kept;
 }
 
-function mergeRuns(a: Rle, b: Rle, combine: (inA: boolean, inB: boolean) => boolean): Rle {
+/** Whether a pixel is foreground of the result, by whether it is of two masks. */
+type Combine = (inA: boolean, inB: boolean) => boolean;
+
+/** Merges neighbours, then their results, and so on: one after the other, each step would walk all runs so far. */
+function mergeAll(where: string, rles: readonly Rle[], combine: Combine): Rle {
+  let merged = rles;
+  while (merged.length > 1) {
+    const pairs = Array.from({ length: merged.length >> 1 }, (_, pair) =>
+      mergeRuns(merged[2 * pair]!, merged[2 * pair + 1]!, combine),
+    );
+    merged = merged.length % 2 === 0 ? pairs : [...pairs, merged.at(-1)!];
+  }
+  const [only] = merged;
+  if (only === undefined) throw new OptionError(`${where}: expected at least one mask, got none`);
+  return only;
+}
+
+function mergeRuns(a: Rle, b: Rle, combine: Combine): Rle {
   if (a === b) return a;
   if (a.height !== b.height || a.width !== b.width) {
     throw new ShapeError(
@@ -440,10 +457,4 @@ function requireFullCover(where: string, height: number, width: number, counts: 
       `${where}: expected runs that cover ${height} x ${width} = ${height * width} pixels, got ${pixels} pixels`,
     );
   }
-}
-
-function requireSome(where: string, rles: readonly Rle[]): Rle {
-  const first = rles[0];
-  if (first === undefined) throw new OptionError(`${where}: expected at least one mask, got none`);
-  return first;
 }

@@ -97,6 +97,30 @@ test('overlaps agree with pycocotools, crowds included', () => {
   assert.is(rleIou(rleFromMask([1], 1, 1), rleFromMask([1, 1], 1, 2)), -1);
 });
 
+test('a union of many masks is that of one after the other, in little more than linear time', () => {
+  const squares = Array.from({ length: 300 }, (_, index) =>
+    rleFromBox([(index * 37) % 90, (index * 53) % 110, 1 + (index % 9), 1 + (index % 7)], 120, 100),
+  );
+  for (const count of [1, 2, 3, 7, 300]) {
+    const some = squares.slice(0, count);
+    const [first, ...others] = some;
+    assert.equal(
+      rleUnion(some),
+      others.reduce((all, square) => rleUnion([all, square]), first!),
+    );
+    assert.equal(
+      rleIntersection(some),
+      others.reduce((all, square) => rleIntersection([all, square]), first!),
+    );
+  }
+  const far = Array.from({ length: 8000 }, (_, index) =>
+    rleFromBox([(index % 100) * 40, Math.floor(index / 100) * 40, 20, 20], 4000, 4000),
+  );
+  const started = performance.now();
+  assert.is(rleArea(rleUnion(far)), 8000 * 400);
+  assert.ok(performance.now() - started < 1000);
+});
+
 test('an empty mask has an empty box', () => {
   assert.equal(rleToBox(rleFromMask([0, 0, 0, 0], 2, 2)), [0, 0, 0, 0]);
   assert.equal(rleToBox(rleFromCoco({ size: [2, 2], counts: [1, 0, 3] })), [0, 0, 0, 0]);
