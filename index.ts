@@ -78,12 +78,12 @@ export {
   type DetectionToDraw,
   drawDetections,
   drawSegmentation,
-  type SegmentationMap,
   type SegmentToDraw,
 } from './models/images/draw.ts';
 export { type ReadImageOptions, readImage, readImageSync, writePng } from './models/images/files.ts';
 export { type Image, toRgb } from './models/images/image.ts';
 export { encodePng } from './models/images/png.ts';
+export type { SegmentationMap } from './models/images/regions.ts';
 export { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from './models/images/resize.ts';
 export type { ForwardInputs } from './models/inputs.ts';
 export {

@@ -1,5 +1,6 @@
 // Files on disk (Node only): reading from any position, and writing so that no half-written file is ever seen.
 import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../engine/errors.ts';
@@ -69,7 +70,7 @@ export async function writeAtomically(
   path: string,
   write: (append: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
+  const temporary = temporaryBeside(path);
   let handle: FileHandle;
   try {
     handle = await open(temporary, 'wx');
@@ -87,6 +88,32 @@ export async function writeAtomically(
     throw fileSystemError(path, error);
   }
 }
+
+/** `writeAtomically` of bytes that are all there, for callers that cannot wait. @throws {FileError} */
+export function writeAtomicallySync(path: string, bytes: Uint8Array): void {
+  const temporary = temporaryBeside(path);
+  let descriptor: number;
+  try {
+    descriptor = openSync(temporary, 'wx');
+  } catch (error) {
+    throw fileSystemError(path, error);
+  }
+  try {
+    try {
+      writeFileSync(descriptor, bytes);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw fileSystemError(path, error);
+  }
+}
+
+const temporaryBeside = (path: string) =>
+  join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
 
 /**
  * Makes a folder and those it lies in, as far as they do not exist. (Node's own recursive `mkdir` takes a file for a folder,

@@ -1,8 +1,8 @@
 // Pictures in files. H height, W width
-import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { FileError, OptionError } from '../../engine/errors.ts';
+import { fileSystemError, writeAtomicallySync } from '../../weights/files.ts';
 import { checkNumber, checkOptionNames } from '../options.ts';
 import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
@@ -22,7 +22,9 @@ export interface ReadImageOptions {
 const defaultMaxPixels = 89_478_485;
 
 /**
- * Reads a picture as RGB, upright (EXIF orientation applied). PNG and JPEG are told apart by content, not by name.
+ * Reads a picture as RGB, upright (EXIF orientation applied). PNG and JPEG are told apart by content, not by name. The
+ * picture is read and decoded before the call returns, on the calling thread, however the promise reads; servers with other
+ * work to do give it a worker.
  *
  * @param source path, `file:` URL, or a whole file's bytes
  * @returns [H, W, 3] bytes: Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')`. PNG bit for bit, with the
@@ -38,7 +40,7 @@ export async function readImage(
   return readImageSync(source, options);
 }
 
-/** `readImage` for callers that cannot wait. */
+/** `readImage` without a promise. */
 export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, options: ReadImageOptions = {}): Image {
   checkOptionNames(options, ['maxPixels', 'name'], 'readImage');
   const { maxPixels = defaultMaxPixels, name = 'image' } = options;
@@ -106,7 +108,7 @@ function readBytes(path: string, maxPixels: number): Uint8Array {
     }
     return bytes.subarray(0, length);
   } catch (error) {
-    throw error instanceof FileError ? error : fileSystemError(path, 'read', error);
+    throw fileSystemError(path, error);
   } finally {
     if (descriptor !== undefined) closeSync(descriptor);
   }
@@ -118,25 +120,5 @@ function readBytes(path: string, maxPixels: number): Uint8Array {
  * @throws FileError if it cannot be written, ShapeError if the fields of `image` do not agree
  */
 export function writePng(path: string, image: Image): void {
-  const bytes = encodePng(image);
-  const unfinished = join(dirname(path), `.${basename(path)}.${process.pid}.${Date.now().toString(36)}.partial`);
-  try {
-    writeFileSync(unfinished, bytes);
-    renameSync(unfinished, path);
-  } catch (error) {
-    rmSync(unfinished, { force: true });
-    throw fileSystemError(path, 'written', error);
-  }
-}
-
-function fileSystemError(file: string, wanted: string, error: unknown): FileError {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const known: Record<string, string> = {
-    ENOENT: 'no such file or folder',
-    EACCES: 'permission denied',
-    EISDIR: 'is a folder',
-    ENOTDIR: 'a part of the path is not a folder',
-    ENOSPC: 'no space left on the disk',
-  };
-  return new FileError({ file }, `cannot be ${wanted}: ${known[code ?? ''] ?? message}`, { cause: error });
+  writeAtomicallySync(path, encodePng(image));
 }

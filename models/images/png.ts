@@ -38,7 +38,7 @@ interface Header {
   readonly width: number;
   readonly height: number;
   readonly depth: number;
-  readonly colourType: number;
+  readonly colorType: number;
   readonly isInterlaced: boolean;
 }
 
@@ -84,7 +84,7 @@ export function openPng(bytes: Uint8Array, file: string): PictureFile {
         );
       }
       hasPalette = true;
-      if (header.colourType === palette) pixelChunks.push(chunk, blackPalette);
+      if (header.colorType === palette) pixelChunks.push(chunk, blackPalette);
     } else if (type === 'eXIf') {
       orientation = exifOrientation(content);
     } else if ((type.charCodeAt(0) & 0x20) === 0) {
@@ -111,18 +111,18 @@ function parseHeader(content: Uint8Array, file: string): Header {
   const width = view.getUint32(0);
   const height = view.getUint32(4);
   const depth = content[8]!;
-  const colourType = content[9]!;
+  const colorType = content[9]!;
   if (width === 0 || height === 0) throw new FileError({ file, byte }, `impossible PNG size ${width} x ${height}`);
-  if (!formats[colourType]?.depths.includes(depth)) {
-    throw new FileError({ file, byte }, `impossible PNG colour type ${colourType} with ${depth} bits`);
+  if (!formats[colorType]?.depths.includes(depth)) {
+    throw new FileError({ file, byte }, `impossible PNG colour type ${colorType} with ${depth} bits`);
   }
-  return { width, height, depth, colourType, isInterlaced: content[12] !== 0 };
+  return { width, height, depth, colorType, isInterlaced: content[12] !== 0 };
 }
 
 /** Inflates the pixels once, to know that the stream is sound and as long as it should be before pngjs does it again. */
 function checkCompressedPixels(header: Header, compressed: Uint8Array[], file: string): void {
-  const { width, height, depth, colourType, isInterlaced } = header;
-  const rowBytes = Math.ceil((width * formats[colourType]!.samples * depth) / 8);
+  const { width, height, depth, colorType, isInterlaced } = header;
+  const rowBytes = Math.ceil((width * formats[colorType]!.samples * depth) / 8);
   // Each row begins with its filter's number. Interlacing spreads a row over at most four, each filled up to whole
   // bytes; pngjs itself counts those exactly.
   const expected = height * (rowBytes + (isInterlaced ? 8 : 1));

@@ -3,7 +3,7 @@ import { ShapeError } from '../../engine/errors.ts';
 import { roundHalfEven } from '../rounding.ts';
 import type { Size } from './settings.ts';
 
-/** transformers 5 (since about 4.4x), or 4.34 with its other rounding. */
+/** As transformers 5 (and 4.57 already), or 4.34 with its other rounding. */
 export type Behaviour = 'v5' | 'v4';
 
 /**
