@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 import { Device, OptionError } from '../engine/index.ts';
 import { modelClass, type RunnableModel } from '../models/auto.ts';
-import { readJson } from '../models/pretrained.ts';
 import { syntheticModel } from '../models/published.ts';
+import { readJson } from '../weights/json-file.ts';
 
 export interface BenchOptions {
   readonly names: readonly string[];

@@ -120,7 +120,7 @@ async function imageSegmentation(pretrained: string, options: PretrainedOptions 
     throw new OptionError(`pipeline: expected a model that segments, got ${pretrained}`);
   }
   const model = await AutoModelForImageSegmentation.fromPretrained(pretrained, options);
-  const nameOf = (label: number) => model.config.id2label[label] ?? `LABEL_${label}`;
+  const nameOf = (label: number) => model.config.id2label[label]!;
   const process: Process = async (image, segmentOptions) => {
     const { subtask = 'panoptic', threshold = 0.9, maskThreshold = 0.5 } = segmentOptions;
     const { overlapMaskAreaThreshold = 0.5 } = segmentOptions;

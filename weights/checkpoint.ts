@@ -76,7 +76,7 @@ async function readByContent(source: ByteSource): Promise<Checkpoint> {
  * The file that holds a folder's weights: one of the standard names, or the only one that looks like weights.
  * @throws FileError when there is none, or several that could be meant
  */
-export async function findCheckpointFile(folder: string): Promise<string> {
+async function findCheckpointFile(folder: string): Promise<string> {
   const names = await readdir(folder).catch(error => {
     throw fileSystemError(folder, error);
   });

@@ -1,6 +1,7 @@
 export { openCheckpoint } from './checkpoint.ts';
-export { downloadSnapshot, type ModelParts, resolveModel } from './hub/hub.ts';
+export { downloadSnapshot, type knownRepositories, type ModelParts, resolveModel } from './hub/hub.ts';
 export type { DownloadProgress, HubOptions } from './hub/settings.ts';
+export { readJson } from './json-file.ts';
 export { type MatchOptions, matchCheckpoint, renamedSource } from './match.ts';
 export { type HeadTying, type ResolvedNames, resolveNames, type StoredName, sharedHead } from './names.ts';
 export { parseSafetensors } from './safetensors.ts';

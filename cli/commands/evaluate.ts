@@ -19,8 +19,8 @@ import {
   toPanopticPrediction,
 } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readImage, writePng } from '../../models/images/files.ts';
-import { readJson } from '../../models/pretrained.ts';
 import { makeFolder } from '../../weights/files.ts';
+import { readJson } from '../../weights/json-file.ts';
 import { type BatchOptions, type Outcome, type Picture, processBatches, RunEnded, summarize } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { requireFolder, writeJsonFile } from '../files.ts';

@@ -4,9 +4,9 @@ import { modelClass, type RunnableModel } from '../../models/auto.ts';
 import type { RawConfig } from '../../models/configuration.ts';
 import type { LabelledInputs } from '../../models/detection.ts';
 import type { ImageTargets } from '../../models/losses/matcher.ts';
-import { readJson } from '../../models/pretrained.ts';
 import { withSyntheticWeights } from '../../models/published.ts';
 import { openCheckpoint, openSafetensors, type WeightSource } from '../../weights/index.ts';
+import { readJson } from '../../weights/json-file.ts';
 import { compareTensor, inForwardOrder, matchQueries, type TensorComparison, type Tolerance } from './compare.ts';
 
 /*
@@ -90,7 +90,7 @@ function dumpInputs(tensors: ReadonlyMap<string, HostTensor>): LabelledInputs {
 }
 
 /** The dump's model on a device. */
-export async function loadDumpModel(dump: Dump, device: Device): Promise<RunnableModel> {
+async function loadDumpModel(dump: Dump, device: Device): Promise<RunnableModel> {
   const Model = modelClass(dump.className);
   if (dump.syntheticWeights) return withSyntheticWeights(Model, dump.config, { device, name: dump.directory });
   const source: WeightSource = await openCheckpoint(dump.directory);

@@ -203,7 +203,7 @@ export function unexpected(where: string, expected: string, value: unknown): Opt
 }
 
 /** The elements of a list or tensor of one dimension. */
-export function numbersOf(values: ArrayLike<number> | { readonly data: ArrayLike<number> }): ArrayLike<number> {
+function numbersOf(values: ArrayLike<number> | { readonly data: ArrayLike<number> }): ArrayLike<number> {
   return 'data' in values ? values.data : values;
 }
 

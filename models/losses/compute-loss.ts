@@ -50,8 +50,6 @@ export interface LossResult {
   readonly loss: number;
   /** Its parts before weighting, under HuggingFace's names: `loss_ce`, `loss_bbox`, … and `loss_ce_0`, … of auxiliary layers. */
   readonly lossDict: Readonly<Record<string, number>>;
-  /** The auxiliary predictions that were judged, if the config asks for them. */
-  readonly auxiliaryOutputs?: readonly LayerPredictions[];
 }
 
 /** How the models differ: the matching cost, the classification loss and its cardinality, and whether masks are judged. */
@@ -137,7 +135,7 @@ export function computeLoss(
     loss += weightedSum(losses, weights);
     for (const [name, value] of Object.entries(losses)) lossDict[`${name}_${index}`] = value;
   });
-  return { loss, lossDict, auxiliaryOutputs };
+  return { loss, lossDict };
 }
 
 /** Σ weight · value over the values that have a weight; the others are reported only. */

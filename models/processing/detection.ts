@@ -127,7 +127,7 @@ function cornerBoxes(boxes: Float32Array, kept: readonly Candidate[], height: nu
 }
 
 /** Checks that the outputs fit together; returns B, Q and C. */
-export function checkDetectionOutputs(
+function checkDetectionOutputs(
   { logits, pred_boxes: boxes }: DetectionOutputs,
   where: string,
 ): { batch: number; queries: number; columns: number } {

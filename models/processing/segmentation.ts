@@ -137,7 +137,6 @@ function segment(
 
 /** A query whose class is an object, with its mask. */
 export interface ConfidentQuery {
-  readonly query: number;
   readonly label: number;
   readonly score: number;
   /** [h, w] */
@@ -160,7 +159,7 @@ export function confidentQueries(
     const label = indexOfLargest(probabilities);
     const score = probabilities[label]!;
     if (label === columns - 1 || !(score > Math.fround(threshold))) continue;
-    kept.push({ query, label, score, logits: masks.data.subarray(row * pixels, (row + 1) * pixels) });
+    kept.push({ label, score, logits: masks.data.subarray(row * pixels, (row + 1) * pixels) });
   }
   return kept;
 }

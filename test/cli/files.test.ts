@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { findPictures, outputPaths, writeJsonFile } from '../../cli/files.ts';
 import { Journal } from '../../cli/journal.ts';
 import { FileError, OptionError } from '../../engine/errors.ts';
-import { readJson } from '../../models/pretrained.ts';
+import { readJson } from '../../weights/json-file.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 

@@ -12,8 +12,8 @@ import { type HubResponse, PassingFailure, sendRequest, withRetries } from './ht
 import { withLock } from './lock.ts';
 import { type HubOptions, type HubSettings, hubSettings } from './settings.ts';
 
-/** Published checkpoints of the three models, for suggestions when a name is misspelled. */
-const knownRepositories = [
+/** Published checkpoints of the three models. */
+export const knownRepositories = [
   'facebook/detr-resnet-50',
   'facebook/detr-resnet-50-dc5',
   'facebook/detr-resnet-101',
@@ -27,7 +27,7 @@ const knownRepositories = [
   'SenseTime/deformable-detr-single-scale-dc5',
   'SenseTime/deformable-detr-with-box-refine',
   'SenseTime/deformable-detr-with-box-refine-two-stage',
-];
+] as const;
 
 /** What of a model is needed: its configuration comes always. */
 export interface ModelParts {

@@ -1,0 +1,46 @@
+// JSON files (Node only).
+import { readFile } from 'node:fs/promises';
+import { FileError } from '../engine/errors.ts';
+import { fileSystemError } from './files.ts';
+
+/** No file of ours is a tenth as deep; what walks deeper values, error messages say, could run out of stack. */
+const MOST_LEVELS = 100;
+
+/** Reads a JSON object. @throws FileError naming the file. */
+export async function readJson(file: string): Promise<Readonly<Record<string, unknown>>> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    throw fileSystemError(file, error);
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new FileError({ file }, `expected JSON, got ${(cause as Error).message}`, { cause });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new FileError({ file }, 'expected a JSON object');
+  }
+  const levels = levelsOf(text);
+  if (levels > MOST_LEVELS) {
+    throw new FileError({ file }, `expected JSON of at most ${MOST_LEVELS} levels, got ${levels}`);
+  }
+  return parsed as Record<string, unknown>;
+}
+
+/** How deep the arrays and objects of a JSON text lie in each other. */
+function levelsOf(json: string): number {
+  let level = 0;
+  let deepest = 0;
+  let inString = false;
+  for (let at = 0; at < json.length; at++) {
+    const character = json[at];
+    if (character === '"') inString = !inString;
+    else if (inString) at += character === '\\' ? 1 : 0;
+    else if (character === '[' || character === '{') deepest = Math.max(deepest, ++level);
+    else if (character === ']' || character === '}') level--;
+  }
+  return deepest;
+}
