@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { ConfigError, OptionError } from '../engine/index.ts';
-import type { WeightSource } from '../weights/index.ts';
+import { readJson, type WeightSource } from '../weights/index.ts';
 import {
   ConditionalDetrForObjectDetection,
   ConditionalDetrForSegmentation,
@@ -11,7 +11,7 @@ import { DeformableDetrForObjectDetection, DeformableDetrModel } from './deforma
 import { describe } from './describe.ts';
 import type { LabelledInputs } from './detection.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './detr.ts';
-import { locatePretrained, type PreTrainedModel, type PretrainedOptions, readJson } from './pretrained.ts';
+import { locatePretrained, type PreTrainedModel, type PretrainedOptions } from './pretrained.ts';
 import type { ProcessorOptions } from './processing/image-processor.ts';
 import {
   ConditionalDetrImageProcessor,
@@ -31,11 +31,7 @@ interface Loadable<Model> {
 type Registry<Model> = Readonly<Record<string, Loadable<Model>>>;
 
 /** The `model_type` of a config, checked against those that a task has. @throws ConfigError listing the known ones. */
-export function pickByModelType<Choice>(
-  raw: RawConfig,
-  choices: Readonly<Record<string, Choice>>,
-  task: string,
-): Choice {
+function pickByModelType<Choice>(raw: RawConfig, choices: Readonly<Record<string, Choice>>, task: string): Choice {
   const type = raw.model_type;
   if (typeof type === 'string' && Object.hasOwn(choices, type)) return choices[type]!;
   const known = Object.keys(choices).join(', ');
@@ -60,19 +56,19 @@ export type AnyObjectDetector =
   | DeformableDetrForObjectDetection;
 export type AnySegmenter = DetrForSegmentation | ConditionalDetrForSegmentation;
 
-export const baseModels: Registry<AnyModel> = {
+const baseModels: Registry<AnyModel> = {
   detr: DetrModel,
   conditional_detr: ConditionalDetrModel,
   deformable_detr: DeformableDetrModel,
 };
 
-export const objectDetectors: Registry<AnyObjectDetector> = {
+const objectDetectors: Registry<AnyObjectDetector> = {
   detr: DetrForObjectDetection,
   conditional_detr: ConditionalDetrForObjectDetection,
   deformable_detr: DeformableDetrForObjectDetection,
 };
 
-export const segmenters: Registry<AnySegmenter> = {
+const segmenters: Registry<AnySegmenter> = {
   detr: DetrForSegmentation,
   conditional_detr: ConditionalDetrForSegmentation,
 };
@@ -121,7 +117,7 @@ interface AnyProcessorClass {
 }
 
 /** Every model class by its HuggingFace name, as `architectures` in config.json spells it. */
-export const modelClasses = {
+const modelClasses = {
   DetrModel,
   DetrForObjectDetection,
   DetrForSegmentation,
@@ -132,7 +128,7 @@ export const modelClasses = {
   DeformableDetrForObjectDetection,
 } as const;
 
-export type ModelClassName = keyof typeof modelClasses;
+type ModelClassName = keyof typeof modelClasses;
 
 /** What tools need of a model class when they do not know which one it is. */
 export interface AnyModelClass {

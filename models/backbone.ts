@@ -34,8 +34,8 @@ class LearnedPositionEmbedding extends Module {
 
   constructor(features: number) {
     super();
-    this.row_embeddings = new Table(50, features, { kind: 'uniform', bound: 1 });
-    this.column_embeddings = new Table(50, features, { kind: 'uniform', bound: 1 });
+    this.row_embeddings = new Table(50, features, { kind: 'uniform', from: 0, to: 1 });
+    this.column_embeddings = new Table(50, features, { kind: 'uniform', from: 0, to: 1 });
   }
 }
 

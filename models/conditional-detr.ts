@@ -17,9 +17,9 @@ import { ConditionalDetrConfig, type ConditionalDetrConfigFields, type RawConfig
 import {
   auxiliaryPredictions,
   DetectionModel,
-  type DetectionOutputs,
   type EncoderDecoderOutputs,
   encoderDecoderOutputs,
+  type ObjectDetectionOutputs,
   type Predictions,
   stack,
 } from './detection.ts';
@@ -27,15 +27,13 @@ import { type Encoded, encode } from './encode.ts';
 import { type GraphInputs, requirePixels } from './inputs.ts';
 import { Conv2d, LayerNorm, Linear, Module, MultilayerPerceptron, Table, zeros } from './module.ts';
 import { PreTrainedModel } from './pretrained.ts';
-import { predictMasks, type SegmentationHead, type SegmentationOutputs, segmentationHead } from './segmentation.ts';
 import {
-  type DecoderLayerResult,
-  type DecoderTrace,
-  decoderTrace,
-  Encoder,
-  FeedForwardLayer,
-  traceLayer,
-} from './transformer.ts';
+  type ImageSegmentationOutputs,
+  predictMasks,
+  type SegmentationHead,
+  segmentationHead,
+} from './segmentation.ts';
+import { type DecoderLayerResult, type DecoderTrace, Encoder, FeedForwardLayer, NormedDecoder } from './transformer.ts';
 
 /*
  * Conditional DETR (Meng et al., "Conditional DETR for Fast Training Convergence"; transformers' models/conditional_detr).
@@ -156,50 +154,27 @@ class ConditionalDecoderLayer extends FeedForwardLayer {
   }
 }
 
-class ConditionalDecoder extends Module {
-  readonly layers: readonly ConditionalDecoderLayer[];
-  readonly layernorm: LayerNorm;
+class ConditionalDecoder extends NormedDecoder<ConditionalDecoderLayer> {
   readonly query_scale: MultilayerPerceptron;
   readonly ref_point_head: MultilayerPerceptron;
-  readonly #normalizesBetweenLayers: boolean;
   readonly #features: number;
 
   constructor(config: ConditionalDetrConfigFields) {
-    super();
+    super(config, index => new ConditionalDecoderLayer(config, index === 0));
     const { d_model: width } = config;
-    this.layers = Array.from(
-      { length: config.decoder_layers },
-      (_, index) => new ConditionalDecoderLayer(config, index === 0),
-    );
-    this.layernorm = new LayerNorm(width);
     this.query_scale = new MultilayerPerceptron(width, width, width);
     this.ref_point_head = new MultilayerPerceptron(width, width, 2);
-    this.#normalizesBetweenLayers = config.auxiliary_loss;
     this.#features = width / 2;
   }
 
   /** targets [B, Q, D] → the last state [B, Q, D] and the reference points [Q, 2], (x, y) in [0, 1]. */
   forward(targets: Tensor, inputs: DecoderInputs): { state: Tensor; references: Tensor; trace: DecoderTrace } {
-    const { device } = targets;
-    const trace = decoderTrace(targets);
     const references = activate(this.ref_point_head.forward(inputs.queryPositions), 'sigmoid');
     const sine = sineQueries(references.reshape([1, -1, 2]), { features: this.#features, order: [1, 0] }); // [1, Q, D]
-    let state = targets;
-    for (const [index, layer] of this.layers.entries()) {
-      const result = device.scope(() =>
-        layer.forward(state, index === 0 ? sine : multiply(this.query_scale.forward(state), sine), inputs),
-      );
-      traceLayer(trace, result);
-      state = result.hidden;
-      if (this.#normalizesBetweenLayers) {
-        // HuggingFace's quirk, as in DETR: with auxiliary_loss the normed state goes on, and the last is normed twice.
-        state = this.layernorm.forward(state);
-        trace.intermediate.push(state);
-      }
-    }
-    state = this.layernorm.forward(state);
-    trace.hiddenStates[this.layers.length] = state;
-    return { state, references, trace };
+    const decoded = this.decode(targets, (layer, state, index) =>
+      layer.forward(state, index === 0 ? sine : multiply(this.query_scale.forward(state), sine), inputs),
+    );
+    return { ...decoded, references };
   }
 }
 
@@ -262,7 +237,10 @@ export class ConditionalDetrModel extends PreTrainedModel<ConditionalDetrConfigF
 }
 
 /** Conditional DETR with K independent class scores and a box for each query. */
-export class ConditionalDetrForObjectDetection extends DetectionModel<ConditionalDetrConfigFields, DetectionOutputs> {
+export class ConditionalDetrForObjectDetection extends DetectionModel<
+  ConditionalDetrConfigFields,
+  ObjectDetectionOutputs
+> {
   static readonly readConfig = (raw: RawConfig) => ConditionalDetrConfig.from(raw);
   protected override readonly lossKind = 'ConditionalDetrForObjectDetection';
 
@@ -278,7 +256,7 @@ export class ConditionalDetrForObjectDetection extends DetectionModel<Conditiona
     this.bbox_predictor = new MultilayerPerceptron(width, width, width, 4);
   }
 
-  override record(inputs: GraphInputs): DetectionOutputs {
+  override record(inputs: GraphInputs): ObjectDetectionOutputs {
     const encoded = this.model.encode(inputs, 1);
     const { state, references, trace } = this.model.decode(encoded, inputs);
     return this.device.stage('heads', () => {
@@ -302,7 +280,10 @@ export class ConditionalDetrForObjectDetection extends DetectionModel<Conditiona
 }
 
 /** Conditional DETR with a mask for each query as well. */
-export class ConditionalDetrForSegmentation extends DetectionModel<ConditionalDetrConfigFields, SegmentationOutputs> {
+export class ConditionalDetrForSegmentation extends DetectionModel<
+  ConditionalDetrConfigFields,
+  ImageSegmentationOutputs
+> {
   static readonly readConfig = (raw: RawConfig) => ConditionalDetrConfig.from(raw);
   protected override readonly lossKind = 'ConditionalDetrForSegmentation';
 
@@ -318,7 +299,7 @@ export class ConditionalDetrForSegmentation extends DetectionModel<ConditionalDe
     this.mask_head = head.mask_head;
   }
 
-  override record(inputs: GraphInputs): SegmentationOutputs {
+  override record(inputs: GraphInputs): ImageSegmentationOutputs {
     const { conditional_detr: detector } = this;
     const encoded = detector.model.encode(inputs, detector.model.backbone.outChannels.length);
     const { state, trace } = detector.model.decode(encoded, inputs, inputs.decoderInputsEmbeds);

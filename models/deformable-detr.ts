@@ -26,18 +26,20 @@ import {
 } from './deformable-transformer.ts';
 import {
   DetectionModel,
-  type DetectionOutputs,
   type EncoderDecoderOutputs,
   encoderDecoderOutputs,
+  type ObjectDetectionOutputs,
   type Predictions,
   stack,
 } from './detection.ts';
+import { xavier } from './initializers.ts';
 import { type GraphInputs, requirePixels } from './inputs.ts';
 import {
   Conv2d,
   GroupNorm,
   LayerNorm,
   Linear,
+  loaded,
   MultilayerPerceptron,
   Parameter,
   type ReadParameter,
@@ -128,7 +130,7 @@ export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFie
       this.pos_trans_norm = new LayerNorm(2 * width);
     } else {
       this.query_position_embeddings = new Table(config.num_queries, 2 * width);
-      this.reference_points = new Linear(width, 2);
+      this.reference_points = new Linear(width, 2, { weight: xavier });
     }
   }
 
@@ -139,6 +141,7 @@ export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFie
 
   override dispose(): void {
     this.#levelEmbedding?.dispose();
+    this.#levelEmbedding = undefined;
     super.dispose();
   }
 
@@ -186,7 +189,7 @@ export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFie
       this.#levels(this.backbone.forward(device, pixels!, pixelMask!, this.backbone.outChannels.length), pixelMask!),
     );
     const positions = features.map(({ mask }, level) =>
-      add(this.backbone.positions(mask), slice(this.#levelEmbedding!, 0, level, level + 1)),
+      add(this.backbone.positions(mask), slice(loaded(this.#levelEmbedding, this), 0, level, level + 1)),
     );
     const masks = features.map(({ mask }) => mask);
     return {
@@ -291,12 +294,12 @@ function inputProjections(
   });
 }
 
-export interface DeformableDetectionOutputs extends DetectionOutputs, DeformableDetrModelOutputs {}
+export interface DeformableDetrObjectDetectionOutputs extends ObjectDetectionOutputs, DeformableDetrModelOutputs {}
 
 /** Deformable DETR with K independent class scores and a box for each query. */
 export class DeformableDetrForObjectDetection extends DetectionModel<
   DeformableDetrConfigFields,
-  DeformableDetectionOutputs
+  DeformableDetrObjectDetectionOutputs
 > {
   static readonly readConfig = (raw: RawConfig) => DeformableDetrConfig.from(raw);
   protected override readonly lossKind = 'DeformableDetrForObjectDetection';
@@ -315,7 +318,7 @@ export class DeformableDetrForObjectDetection extends DetectionModel<
     this.bbox_embed = Array.from({ length }, () => new MultilayerPerceptron(width, width, width, 4));
   }
 
-  override record(inputs: GraphInputs): DeformableDetectionOutputs {
+  override record(inputs: GraphInputs): DeformableDetrObjectDetectionOutputs {
     const { outputs, trace } = this.model.decode(inputs, this);
     const last = this.config.decoder_layers - 1;
     const layer = (index: number): Predictions => {

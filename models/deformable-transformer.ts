@@ -10,18 +10,19 @@ import {
   multiScaleDeformableAttentionWithWeights,
 } from '../kernels/index.ts';
 import type { DeformableDetrConfigFields } from './configuration.ts';
-import type { GraphInputs } from './inputs.ts';
+import { xavier, ZEROS } from './initializers.ts';
 import { LayerNorm, Linear, Module, type MultilayerPerceptron, zeros } from './module.ts';
 import {
   type Attended,
   type DecoderLayerResult,
   type DecoderTrace,
   decoderTrace,
+  encodeLayers,
   FeedForwardLayer,
   type Memory,
   MultiHeadAttention,
-  type Trace,
   traceLayer,
+  type WantedTrace,
 } from './transformer.ts';
 
 /*
@@ -57,6 +58,23 @@ interface SampledAttentionInputs {
   readonly outputAttentions: boolean;
 }
 
+/**
+ * The offsets that sampling starts from, [N, NL, P, 2]: each head looks into a direction of its own, each point one step
+ * further, in the same way in every level (DeformableDetrPreTrainedModel's `_init_weights`).
+ */
+function samplingRays(heads: number, levels: number, points: number): Float32Array {
+  const offsets: number[] = [];
+  for (let head = 0; head < heads; head++) {
+    const angle = (2 * Math.PI * head) / heads;
+    const [x, y] = [Math.cos(angle), Math.sin(angle)];
+    const longer = Math.max(Math.abs(x), Math.abs(y));
+    for (let level = 0; level < levels; level++) {
+      for (let step = 1; step <= points; step++) offsets.push((step * x) / longer, (step * y) / longer);
+    }
+  }
+  return Float32Array.from(offsets);
+}
+
 class MultiScaleDeformableAttention extends Module {
   readonly sampling_offsets: Linear;
   readonly attention_weights: Linear;
@@ -67,10 +85,12 @@ class MultiScaleDeformableAttention extends Module {
 
   constructor(width: number, heads: number, levels: number, points: number) {
     super();
-    this.sampling_offsets = new Linear(width, heads * levels * points * 2);
-    this.attention_weights = new Linear(width, heads * levels * points);
-    this.value_proj = new Linear(width, width);
-    this.output_proj = new Linear(width, width);
+    const zeros = () => ZEROS;
+    const rays = { kind: 'values', values: samplingRays(heads, levels, points) } as const;
+    this.sampling_offsets = new Linear(width, heads * levels * points * 2, { weight: zeros, bias: rays });
+    this.attention_weights = new Linear(width, heads * levels * points, { weight: zeros });
+    this.value_proj = new Linear(width, width, { weight: xavier });
+    this.output_proj = new Linear(width, width, { weight: xavier });
     this.#heads = heads;
     this.#points = points;
   }
@@ -135,21 +155,11 @@ export class DeformableEncoder extends Module {
   }
 
   /** x [B, S, D] → memory [B, S, D]. */
-  forward(x: Tensor, positions: Tensor, pyramid: Pyramid, inputs: GraphInputs): Memory {
-    const { device } = x;
+  forward(x: Tensor, positions: Tensor, pyramid: Pyramid, wanted: WantedTrace): Memory {
     const references = encoderReferencePoints(pyramid.ratios, pyramid.levels); // [B, S, NL, 2]
-    const trace: Trace = { hiddenStates: [x], attentions: [] };
-    let memory = x;
-    for (const layer of this.layers) {
-      const { hidden, weights } = device.scope(() =>
-        layer.forward(memory, positions, references, pyramid, inputs.outputAttentions),
-      );
-      if (inputs.outputHiddenStates) trace.hiddenStates.push(hidden);
-      else if (memory !== x) memory.dispose();
-      if (weights !== undefined) trace.attentions.push(weights);
-      memory = hidden;
-    }
-    return { memory, trace };
+    return encodeLayers(x, this.layers, wanted, (layer, state) =>
+      layer.forward(state, positions, references, pyramid, wanted.outputAttentions),
+    );
   }
 }
 

@@ -40,7 +40,7 @@ export interface Predictions {
   readonly pred_boxes: Tensor;
 }
 
-export interface DetectionOutputs extends EncoderDecoderOutputs, Predictions {
+export interface ObjectDetectionOutputs extends EncoderDecoderOutputs, Predictions {
   /** Predictions of the layers before the last; with labels and `auxiliary_loss`. */
   readonly auxiliary_outputs?: readonly Predictions[];
 }
@@ -81,7 +81,7 @@ export function auxiliaryPredictions(
   { intermediate }: DecoderTrace,
   { auxiliaryOutputs }: GraphInputs,
   predict: (state: Tensor) => Predictions,
-): Pick<DetectionOutputs, 'auxiliary_outputs'> {
+): Pick<ObjectDetectionOutputs, 'auxiliary_outputs'> {
   return auxiliaryOutputs ? { auxiliary_outputs: intermediate.slice(0, -1).map(predict) } : {};
 }
 
@@ -96,7 +96,7 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 /** A model whose `forward` takes labels. */
 export abstract class DetectionModel<
   Config extends BaseConfig,
-  Outputs extends DetectionOutputs,
+  Outputs extends ObjectDetectionOutputs,
 > extends PreTrainedModel<Config, Outputs> {
   protected abstract readonly lossKind: LossKind;
 

@@ -5,25 +5,29 @@ import { DetrConfig, type DetrConfigFields, type RawConfig } from './configurati
 import {
   auxiliaryPredictions,
   DetectionModel,
-  type DetectionOutputs,
   type EncoderDecoderOutputs,
   encoderDecoderOutputs,
+  type ObjectDetectionOutputs,
   type Predictions,
   stack,
 } from './detection.ts';
 import { type Encoded, encode } from './encode.ts';
 import { type GraphInputs, requirePixels } from './inputs.ts';
-import { Conv2d, LayerNorm, Linear, Module, MultilayerPerceptron, Table, zeros } from './module.ts';
+import { Conv2d, LayerNorm, Linear, MultilayerPerceptron, Table, zeros } from './module.ts';
 import { PreTrainedModel } from './pretrained.ts';
-import { predictMasks, type SegmentationHead, type SegmentationOutputs, segmentationHead } from './segmentation.ts';
+import {
+  type ImageSegmentationOutputs,
+  predictMasks,
+  type SegmentationHead,
+  segmentationHead,
+} from './segmentation.ts';
 import {
   type DecoderLayerResult,
   type DecoderTrace,
-  decoderTrace,
   Encoder,
   FeedForwardLayer,
   MultiHeadAttention,
-  traceLayer,
+  NormedDecoder,
 } from './transformer.ts';
 
 /*
@@ -88,36 +92,14 @@ class DecoderLayer extends FeedForwardLayer {
   }
 }
 
-class Decoder extends Module {
-  readonly layers: readonly DecoderLayer[];
-  readonly layernorm: LayerNorm;
-  readonly #normalizesBetweenLayers: boolean;
-
+class Decoder extends NormedDecoder<DecoderLayer> {
   constructor(config: DetrConfigFields) {
-    super();
-    this.layers = Array.from({ length: config.decoder_layers }, () => new DecoderLayer(config));
-    this.layernorm = new LayerNorm(config.d_model);
-    this.#normalizesBetweenLayers = config.auxiliary_loss;
+    super(config, () => new DecoderLayer(config));
   }
 
   /** targets [B, Q, D] → the last state [B, Q, D]. */
   forward(targets: Tensor, inputs: DecoderInputs): { state: Tensor; trace: DecoderTrace } {
-    const { device } = targets;
-    const trace = decoderTrace(targets);
-    let state = targets;
-    for (const layer of this.layers) {
-      const result = device.scope(() => layer.forward(state, inputs));
-      traceLayer(trace, result);
-      state = result.hidden;
-      if (this.#normalizesBetweenLayers) {
-        // HuggingFace's quirk: with auxiliary_loss the normed state goes on to the next layer, and the last is normed twice.
-        state = this.layernorm.forward(state);
-        trace.intermediate.push(state);
-      }
-    }
-    state = this.layernorm.forward(state);
-    trace.hiddenStates[this.layers.length] = state;
-    return { state, trace };
+    return this.decode(targets, (layer, state) => layer.forward(state, inputs));
   }
 }
 
@@ -172,7 +154,7 @@ export class DetrModel extends PreTrainedModel<DetrConfigFields, DetrModelOutput
 }
 
 /** DETR with a class and a box for each query. */
-export class DetrForObjectDetection extends DetectionModel<DetrConfigFields, DetectionOutputs> {
+export class DetrForObjectDetection extends DetectionModel<DetrConfigFields, ObjectDetectionOutputs> {
   static readonly readConfig = (raw: RawConfig) => DetrConfig.from(raw);
   protected override readonly lossKind = 'DetrForObjectDetection';
 
@@ -189,7 +171,7 @@ export class DetrForObjectDetection extends DetectionModel<DetrConfigFields, Det
     this.bbox_predictor = new MultilayerPerceptron(width, width, width, 4);
   }
 
-  override record(inputs: GraphInputs): DetectionOutputs {
+  override record(inputs: GraphInputs): ObjectDetectionOutputs {
     const encoded = encode(this.model, inputs, 1);
     const { state, trace } = this.model.decode(encoded, inputs);
     return this.device.stage('heads', () => ({
@@ -209,7 +191,7 @@ export class DetrForObjectDetection extends DetectionModel<DetrConfigFields, Det
 }
 
 /** DETR with a mask for each query as well: instance, semantic and panoptic segmentation. */
-export class DetrForSegmentation extends DetectionModel<DetrConfigFields, SegmentationOutputs> {
+export class DetrForSegmentation extends DetectionModel<DetrConfigFields, ImageSegmentationOutputs> {
   static readonly readConfig = (raw: RawConfig) => DetrConfig.from(raw);
   protected override readonly lossKind = 'DetrForSegmentation';
 
@@ -225,7 +207,7 @@ export class DetrForSegmentation extends DetectionModel<DetrConfigFields, Segmen
     this.mask_head = head.mask_head;
   }
 
-  override record(inputs: GraphInputs): SegmentationOutputs {
+  override record(inputs: GraphInputs): ImageSegmentationOutputs {
     const { detr } = this;
     const encoded = encode(detr.model, requirePixels(inputs), detr.model.backbone.outChannels.length);
     const { state, trace } = detr.model.decode(encoded, inputs);

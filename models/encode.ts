@@ -33,9 +33,7 @@ export function encode(
       ? device.stage('backbone', () => projectPixels(backbone, input_projection, device, inputs, mapCount))
       : embedSequence(backbone, device, inputs, inputs.inputsEmbeds);
   return device.stage('encoder', () => {
-    const encoded = givenMemory(inputs, sequence, () =>
-      encoder.forward(sequence, positions, keyMask, inputs.outputAttentions),
-    );
+    const encoded = givenMemory(inputs, sequence, () => encoder.forward(sequence, positions, keyMask, inputs));
     return { features, projected, positions, keyMask, ...encoded };
   });
 }

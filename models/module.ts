@@ -11,13 +11,7 @@ import {
   packConv2d,
   packLinear,
 } from '../kernels/index.ts';
-
-/** How a parameter of a model without a checkpoint is filled. */
-export type Initializer =
-  | { readonly kind: 'zeros' }
-  | { readonly kind: 'ones' }
-  | { readonly kind: 'normal'; readonly standardDeviation: number }
-  | { readonly kind: 'uniform'; readonly bound: number };
+import { type Initializer, NORMAL, ONES, xavier, ZEROS } from './initializers.ts';
 
 /** A tensor of the checkpoint: its place in the module tree is its name. */
 export class Parameter {
@@ -65,19 +59,18 @@ export function* namedParameters(module: Module, prefix = ''): Generator<[string
   for (const [name, child] of childrenOf(module)) yield* namedParameters(child, `${prefix}${name}.`);
 }
 
-const ZEROS: Initializer = { kind: 'zeros' };
-const ONES: Initializer = { kind: 'ones' };
-
-/** Glorot's uniform bound for a matrix or convolution of `shape` [out, in, …]. */
-const xavier = (shape: readonly number[]): Initializer => {
-  const receptive = shape.slice(2).reduce((product, size) => product * size, 1);
-  return { kind: 'uniform', bound: Math.sqrt(6 / ((shape[0]! + shape[1]!) * receptive)) };
-};
-
 /** Calls that need weights before `load` are a programming error; this names the module. */
-function loaded<Weights>(weights: Weights | undefined, module: Module): Weights {
+export function loaded<Weights>(weights: Weights | undefined, module: Module): Weights {
   if (weights === undefined) throw new DeviceError(`${module.constructor.name}: expected loaded weights, got none`);
   return weights;
+}
+
+/** How a linear layer's parameters start. */
+export interface LinearInitializers {
+  /** By its shape [out, in]; default normal. */
+  readonly weight?: (shape: readonly number[]) => Initializer;
+  /** Default zeros. */
+  readonly bias?: Initializer;
 }
 
 /** y = activation(x·Wᵀ + b + residual) over the last axis, as `torch.nn.Linear`. */
@@ -86,10 +79,12 @@ export class Linear extends Module {
   readonly bias: Parameter;
   #weights: LinearWeights | undefined;
 
-  constructor(inFeatures: number, outFeatures: number) {
+  constructor(inFeatures: number, outFeatures: number, initializers: LinearInitializers = {}) {
     super();
-    this.weight = new Parameter([outFeatures, inFeatures], xavier([outFeatures, inFeatures]));
-    this.bias = new Parameter([outFeatures], ZEROS);
+    const { weight = () => NORMAL, bias = ZEROS } = initializers;
+    const shape = [outFeatures, inFeatures];
+    this.weight = new Parameter(shape, weight(shape));
+    this.bias = new Parameter([outFeatures], bias);
   }
 
   override async load(device: Device, read: ReadParameter): Promise<void> {
@@ -112,7 +107,7 @@ export class Table extends Module {
   readonly weight: Parameter;
   #values: Tensor | undefined;
 
-  constructor(rows: number, columns: number, initializer: Initializer = { kind: 'normal', standardDeviation: 1 }) {
+  constructor(rows: number, columns: number, initializer: Initializer = NORMAL) {
     super();
     this.weight = new Parameter([rows, columns], initializer);
   }
@@ -223,6 +218,8 @@ export interface Conv2dOptions extends Conv2dGeometryOptions {
   readonly bias?: boolean;
   /** The batch norm that follows in the graph; it is folded into the weights. */
   readonly norm?: FrozenBatchNorm2d;
+  /** How the weight starts, by its shape [out, in, height, width]; default normal, and Glorot's before a batch norm. */
+  readonly initializer?: (shape: readonly number[]) => Initializer;
 }
 
 /** y = activation(conv(x) + b + residual), as `torch.nn.Conv2d`, with the frozen batch norm after it folded in. */
@@ -235,9 +232,9 @@ export class Conv2d extends Module {
 
   constructor(inChannels: number, outChannels: number, kernel: number, options: Conv2dOptions = {}) {
     super();
-    const { bias = false, norm, ...geometry } = options;
+    const { bias = false, norm, initializer = norm === undefined ? () => NORMAL : xavier, ...geometry } = options;
     const shape = [outChannels, inChannels / (geometry.groups ?? 1), kernel, kernel];
-    this.weight = new Parameter(shape, xavier(shape));
+    this.weight = new Parameter(shape, initializer(shape));
     if (bias) this.bias = new Parameter([outChannels], ZEROS);
     this.#norm = norm;
     this.#geometry = geometry;
@@ -294,23 +291,40 @@ export class MultilayerPerceptron extends Module {
   }
 }
 
-/**
- * Runs steps one after the other and gives each intermediate tensor back as soon as the next one is there. `x` itself and
- * everything in `kept` stay.
- */
-export function sequential(
-  device: Device,
-  x: Tensor,
-  steps: readonly { forward(x: Tensor): Tensor }[],
-  kept: ReadonlySet<Tensor> = new Set(),
-): Tensor {
+interface Step {
+  forward(x: Tensor): Tensor;
+}
+
+/** Runs steps one after the other and gives each intermediate tensor back as soon as the next one is there; `x` stays. */
+function sequential(device: Device, x: Tensor, steps: readonly Step[]): Tensor {
   let state = x;
   for (const step of steps) {
     const next = device.scope(() => step.forward(state));
-    if (state !== x && state !== next && !kept.has(state)) state.dispose();
+    if (state !== x) state.dispose();
     state = next;
   }
   return state;
+}
+
+/**
+ * Runs a backbone's stages of at least one step. Returns the maps of those that are wanted, where 0 is `x` itself and n
+ * what the n-th stage makes of it; the others are given back.
+ */
+export function runStages(
+  device: Device,
+  x: Tensor,
+  stages: readonly (readonly Step[])[],
+  wanted: ReadonlySet<number>,
+): Tensor[] {
+  const maps = wanted.has(0) ? [x] : [];
+  let state = x;
+  for (const [index, steps] of stages.entries()) {
+    const next = sequential(device, state, steps);
+    if (!wanted.has(index)) state.dispose();
+    state = next;
+    if (wanted.has(index + 1)) maps.push(state);
+  }
+  return maps;
 }
 
 /** A constant tensor. */

@@ -1,31 +1,27 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   Device,
   DeviceError,
   elementCount,
-  FileError,
   type HostTensor,
   OutOfMemoryError,
   Tensor,
   tensorsIn,
 } from '../engine/index.ts';
-import { Random } from '../kernels/random.ts';
-import { fileSystemError } from '../weights/files.ts';
 import {
-  type HeadTying,
   type HubOptions,
   type ModelParts,
   matchCheckpoint,
   openCheckpoint,
+  readJson,
   resolveModel,
-  sharedHead,
   type WeightSource,
 } from '../weights/index.ts';
 import type { BaseConfig, RawConfig } from './configuration.ts';
 import { type ForwardInputs, type GraphInputs, upload } from './inputs.ts';
-import { type Initializer, Module, namedParameters, type ReadParameter } from './module.ts';
+import { Module, namedParameters, type ReadParameter } from './module.ts';
+import { overlayBackbone, randomSource } from './random-weights.ts';
 
 /*
  * What every model class has: making it from a checkpoint, a config or synthetic weights, and running it.
@@ -41,7 +37,10 @@ export type OnHost<Value> = Value extends Tensor
       : Value;
 
 export interface LoadOptions {
-  /** Where the model runs; a new `Device.create()` when absent. */
+  /**
+   * Where the model runs; a new `Device.create()` when absent. A device may serve several models, so `model.dispose()` frees
+   * the weights and leaves it: whoever is through with it calls `model.device.destroy()`, which ends its threads.
+   */
   readonly device?: Device;
 }
 
@@ -72,8 +71,8 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
   }
 
   /**
-   * Records the forward pass on the device; nothing waits. Tensors belong to the caller's `device.scope`. For those who
-   * keep working on the device; `forward` is the whole way from host to host.
+   * Records the forward pass on the device; nothing waits. Tensors belong to the caller's `device.scope`.
+   * @internal `forward` is the whole way from host to host.
    */
   abstract record(inputs: GraphInputs): Outputs;
 
@@ -108,18 +107,21 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     return loadModel(new this(this.readConfig(raw)), source, options);
   }
 
-  /** A model with random weights, and the backbone's from a file if one is given. The same seed gives the same weights. */
+  /**
+   * A model with random weights as HuggingFace initialises them (`init_std`, `init_xavier_std`), and the backbone's from a
+   * file if one is given. The same seed gives the same weights.
+   */
   static async fromConfig<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
     this: ModelClass<Config, Model>,
     raw: RawConfig,
     options: RandomOptions = {},
   ): Promise<Model> {
     const model = new this(this.readConfig(raw));
-    const random = randomSource(model, options.seed ?? 0);
+    const random = randomSource(new Map(checkpointParameters(model)), model.config, options.seed ?? 0);
     if (options.backboneWeights === undefined) return loadModel(model, random, options);
     const backbone = await openCheckpoint(options.backboneWeights);
     try {
-      return await loadModel(model, overlayBackbone(model, random, backbone), options);
+      return await loadModel(model, overlayBackbone(random, backbone), options);
     } finally {
       await backbone.close();
     }
@@ -214,50 +216,6 @@ async function loadModel<Config extends BaseConfig, Model extends PreTrainedMode
   }
 }
 
-/** Random values for every parameter, each from its own seed, so that reading order does not matter. Tied heads share one. */
-function randomSource(model: PreTrainedModel<BaseConfig, object>, seed: number): WeightSource {
-  const parameters = new Map(checkpointParameters(model));
-  const order = new Map([...parameters.keys()].map((name, index) => [name, index]));
-  return {
-    name: `random initialisation (seed ${seed})`,
-    tensors: new Map([...parameters].map(([name, { shape }]) => [name, { shape, dtype: 'F32' }])),
-    async read(name) {
-      const { shape, initializer } = parameters.get(name)!;
-      const random = new Random(Math.imul(seed, 0x9e3779b1) + order.get(sharedHead(name, model.config as HeadTying))!);
-      return { shape, data: initialize(initializer, elementCount(shape), random) };
-    },
-    async close() {},
-  };
-}
-
-function initialize(initializer: Initializer, length: number, random: Random): Float32Array {
-  switch (initializer.kind) {
-    case 'zeros':
-      return new Float32Array(length);
-    case 'ones':
-      return new Float32Array(length).fill(1);
-    case 'normal':
-      return Float32Array.from({ length }, () => random.normal() * initializer.standardDeviation);
-    case 'uniform':
-      return Float32Array.from({ length }, () => (2 * random.next() - 1) * initializer.bound);
-  }
-}
-
-/** `base`, with the backbone's tensors out of a file of the backbone alone; a classifier's head beside it is not used. */
-function overlayBackbone(
-  model: PreTrainedModel<BaseConfig, object>,
-  base: WeightSource,
-  backbone: WeightSource,
-): WeightSource {
-  const wanted = [...model.parameters()].filter(([name]) => name.includes('backbone.conv_encoder.model.'));
-  const stored = matchCheckpoint(backbone, wanted);
-  return {
-    ...base,
-    name: backbone.name,
-    read: name => (stored.tensors.has(name) ? stored.read(name) : base.read(name)),
-  };
-}
-
 /** The device that the options name, or a new one. */
 export async function openDevice({ device }: LoadOptions): Promise<Device> {
   return device ?? (await Device.create());
@@ -285,46 +243,4 @@ export async function locatePretrained(
 ): Promise<string> {
   const isEmbedded = embeddedModels.some(name => name === pretrained);
   return isEmbedded ? fileURLToPath(new URL(pretrained, embeddedFolder)) : resolveModel(pretrained, options, parts);
-}
-
-/** No file of ours is a tenth as deep; what walks deeper values, error messages say, could run out of stack. */
-const MOST_LEVELS = 100;
-
-/** Reads a JSON object. @throws FileError naming the file. */
-export async function readJson(file: string): Promise<RawConfig> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    throw fileSystemError(file, error);
-  }
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (cause) {
-    throw new FileError({ file }, `expected JSON, got ${(cause as Error).message}`, { cause });
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
-    throw new FileError({ file }, 'expected a JSON object');
-  }
-  const levels = levelsOf(text);
-  if (levels > MOST_LEVELS) {
-    throw new FileError({ file }, `expected JSON of at most ${MOST_LEVELS} levels, got ${levels}`);
-  }
-  return parsed as RawConfig;
-}
-
-/** How deep the arrays and objects of a JSON text lie in each other. */
-function levelsOf(json: string): number {
-  let level = 0;
-  let deepest = 0;
-  let inString = false;
-  for (let at = 0; at < json.length; at++) {
-    const character = json[at];
-    if (character === '"') inString = !inString;
-    else if (inString) at += character === '\\' ? 1 : 0;
-    else if (character === '[' || character === '{') deepest = Math.max(deepest, ++level);
-    else if (character === ']' || character === '}') level--;
-  }
-  return deepest;
 }

@@ -1,6 +1,6 @@
 import { OptionError } from '../engine/index.ts';
-import { syntheticSource } from '../weights/index.ts';
-import { type AnyModelClass, modelClass } from './auto.ts';
+import { type knownRepositories, syntheticSource } from '../weights/index.ts';
+import { type AnyModelClass, modelClass, type RunnableModel } from './auto.ts';
 import type { RawConfig } from './configuration.ts';
 import type { LoadOptions } from './pretrained.ts';
 
@@ -33,7 +33,8 @@ const deformable = (overrides: RawConfig): RawConfig => ({
   ...overrides,
 });
 
-export const publishedConfigs: Readonly<Record<string, RawConfig>> = {
+/** config.json of every published checkpoint, by its repository on the hub. */
+export const publishedConfigs: Readonly<Record<(typeof knownRepositories)[number], RawConfig>> = {
   'facebook/detr-resnet-50': detr({}),
   'facebook/detr-resnet-50-dc5': detr({ dilation: true }),
   'facebook/detr-resnet-101': detr({ backbone: 'resnet101' }),
@@ -50,8 +51,8 @@ export const publishedConfigs: Readonly<Record<string, RawConfig>> = {
 };
 
 /** A model of a published configuration with synthetic weights. @throws OptionError listing the known names. */
-export function syntheticModel(name: string, options: LoadOptions = {}) {
-  const raw = Object.hasOwn(publishedConfigs, name) ? publishedConfigs[name] : undefined;
+export function syntheticModel(name: string, options: LoadOptions = {}): Promise<RunnableModel> {
+  const raw = new Map<string, RawConfig>(Object.entries(publishedConfigs)).get(name);
   if (raw === undefined) {
     throw new OptionError(`synthetic: expected one of ${Object.keys(publishedConfigs).join(', ')}, got ${name}`);
   }
@@ -66,7 +67,7 @@ export async function withSyntheticWeights(
   Model: AnyModelClass,
   raw: RawConfig,
   { name = 'synthetic', ...options }: LoadOptions & { name?: string } = {},
-) {
+): Promise<RunnableModel> {
   const model = new Model(Model.readConfig(raw) as never);
   const source = syntheticSource(model.parameters(), { name, with_box_refine: raw.with_box_refine === true });
   return Model.fromSource(raw, source, options);

@@ -14,9 +14,10 @@ import {
   softmax,
 } from '../kernels/index.ts';
 import type { BaseConfig } from './configuration.ts';
-import type { DetectionOutputs } from './detection.ts';
+import type { ObjectDetectionOutputs } from './detection.ts';
 import type { Encoded } from './encode.ts';
-import { Conv2d, filled, GroupNorm, Linear, Module, type ReadParameter } from './module.ts';
+import { kaiming, xavier, ZEROS } from './initializers.ts';
+import { Conv2d, filled, GroupNorm, Linear, loaded, Module, Parameter, type ReadParameter } from './module.ts';
 
 /*
  * The panoptic head (Carion et al. §4.4; DetrMHAttentionMap and DetrMaskHeadSmallConv), shared by DETR and Conditional DETR:
@@ -25,7 +26,7 @@ import { Conv2d, filled, GroupNorm, Linear, Module, type ReadParameter } from '.
  * B batch, Q queries, n queries of one chunk, D = d_model, N heads, h x w the last map, h2 x w2 … the finer ones.
  */
 
-export interface SegmentationOutputs extends DetectionOutputs {
+export interface ImageSegmentationOutputs extends ObjectDetectionOutputs {
   /** [B, Q, H / 4, W / 4]: logits. */
   readonly pred_masks: Tensor;
 }
@@ -44,10 +45,12 @@ class AttentionMap extends Module {
   readonly k_linear: Linear;
   readonly #heads: number;
 
-  constructor(width: number, heads: number) {
+  /** @param gain of the initialisation: the configuration's `init_xavier_std` */
+  constructor(width: number, heads: number, gain: number) {
     super();
-    this.q_linear = new Linear(width, width);
-    this.k_linear = new Linear(width, width);
+    const initializers = { weight: (shape: readonly number[]) => xavier(shape, gain) };
+    this.q_linear = new Linear(width, width, initializers);
+    this.k_linear = new Linear(width, width, initializers);
     this.#heads = heads;
   }
 
@@ -72,13 +75,18 @@ class AttentionMap extends Module {
  * A convolution over channels that are joined from two sources, [shared ; own]: the shared part is the same for all queries
  * of an image and is computed once. A convolution is linear, so the sum of both parts is the whole.
  */
-class JoinedConv2d extends Conv2d {
+class JoinedConv2d extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
   readonly #sharedChannels: number;
   #shared: Conv2dWeights | undefined;
   #own: Conv2dWeights | undefined;
 
   constructor(sharedChannels: number, ownChannels: number, outChannels: number) {
-    super(sharedChannels + ownChannels, outChannels, 3, { padding: 1, bias: true });
+    super();
+    const shape = [outChannels, sharedChannels + ownChannels, 3, 3];
+    this.weight = new Parameter(shape, kaiming(shape));
+    this.bias = new Parameter([outChannels], ZEROS);
     this.#sharedChannels = sharedChannels;
   }
 
@@ -94,18 +102,18 @@ class JoinedConv2d extends Conv2d {
       }
       return { shape: [outChannels, to - from, kernelHeight, kernelWidth], data: part };
     };
-    this.#shared = packConv2d(device, channels(0, this.#sharedChannels), await read(this.bias!), { padding: 1 });
+    this.#shared = packConv2d(device, channels(0, this.#sharedChannels), await read(this.bias), { padding: 1 });
     this.#own = packConv2d(device, channels(this.#sharedChannels, inChannels), undefined, { padding: 1 });
   }
 
   /** [1, shared channels, h, w] → [1, out channels, h, w] */
   shared(x: Tensor): Tensor {
-    return conv2d(x, this.#shared!);
+    return conv2d(x, loaded(this.#shared, this));
   }
 
   /** [n, own channels, h, w] → [n, out channels, h, w] */
   own(x: Tensor): Tensor {
-    return conv2d(x, this.#own!);
+    return conv2d(x, loaded(this.#own, this));
   }
 
   override dispose(): void {
@@ -121,8 +129,9 @@ const NORM_GROUPS = 8;
 const CHUNK_BYTES = 96 * 2 ** 20;
 
 const conv3x3 = (inChannels: number, outChannels: number) =>
-  new Conv2d(inChannels, outChannels, 3, { padding: 1, bias: true });
-const adapter = (inChannels: number, outChannels: number) => new Conv2d(inChannels, outChannels, 1, { bias: true });
+  new Conv2d(inChannels, outChannels, 3, { padding: 1, bias: true, initializer: kaiming });
+const adapter = (inChannels: number, outChannels: number) =>
+  new Conv2d(inChannels, outChannels, 1, { bias: true, initializer: kaiming });
 const norm = (channels: number) => new GroupNorm(Math.min(NORM_GROUPS, channels), channels);
 
 /** Channels of the mask head's layers: a half, a quarter, an eighth and a sixteenth of d_model. */
@@ -203,9 +212,8 @@ class MaskHead extends Module {
     for (const [index, [layer, layerNorm]] of refine.entries()) {
       const finer = adapted[index]!;
       x = x.device.scope(() => {
-        const upsampled = resizeNearest(x, [finer.dim(2), finer.dim(3)]);
-        const merged = add(upsampled, finer);
-        upsampled.dispose();
+        // One item for all queries: the map is the image's.
+        const merged = resizeNearest(x, [finer.dim(2), finer.dim(3)], { residual: finer });
         return layerNorm.forward(layer.forward(merged), activation);
       });
     }
@@ -243,7 +251,7 @@ export function segmentationHead(config: BaseConfig, backboneChannels: readonly 
   // With three maps the coarsest one feeds both the encoder and the first adapter, as in the reference.
   const mapChannels = backboneChannels.slice(0, 3).toReversed();
   return {
-    bbox_attention: new AttentionMap(width, heads),
+    bbox_attention: new AttentionMap(width, heads, config.init_xavier_std),
     mask_head: new MaskHead(width, heads, mapChannels, config.activation_function),
   };
 }

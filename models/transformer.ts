@@ -83,7 +83,7 @@ export abstract class FeedForwardLayer extends Module {
 }
 
 /** DetrEncoderLayer, which Conditional DETR shares. */
-export class EncoderLayer extends FeedForwardLayer {
+class EncoderLayer extends FeedForwardLayer {
   readonly self_attn: MultiHeadAttention;
   readonly self_attn_layer_norm: LayerNorm;
 
@@ -110,7 +110,7 @@ export class EncoderLayer extends FeedForwardLayer {
 
 /** What a stack of layers gives beside its last state. */
 export interface Trace {
-  /** [B, T, D] before the first layer and after each one. */
+  /** [B, T, D] before the first layer and after each one; of an encoder when they are wanted. */
   readonly hiddenStates: Tensor[];
   readonly attentions: Tensor[];
 }
@@ -161,7 +161,29 @@ export function traceLayer(trace: DecoderTrace, { hidden, weights, crossWeights 
   if (crossWeights !== undefined) trace.crossAttentions.push(crossWeights);
 }
 
-/** DetrEncoder, which Conditional DETR shares. It has no norm at its end. */
+/** Which inner results of a stack of layers are wanted; states that are not are freed. */
+export type WantedTrace = Pick<GraphInputs, 'outputHiddenStates' | 'outputAttentions'>;
+
+/** Runs an encoder's layers one after the other, without a norm at the end: x [B, S, D] → memory [B, S, D]. */
+export function encodeLayers<Layer>(
+  x: Tensor,
+  layers: readonly Layer[],
+  { outputHiddenStates }: WantedTrace,
+  forward: (layer: Layer, state: Tensor) => Attended,
+): Memory {
+  const trace: Trace = { hiddenStates: [x], attentions: [] };
+  let memory = x;
+  for (const layer of layers) {
+    const { hidden, weights } = x.device.scope(() => forward(layer, memory));
+    if (outputHiddenStates) trace.hiddenStates.push(hidden);
+    else if (memory !== x) memory.dispose();
+    if (weights !== undefined) trace.attentions.push(weights);
+    memory = hidden;
+  }
+  return { memory, trace };
+}
+
+/** DetrEncoder, which Conditional DETR shares. */
 export class Encoder extends Module {
   readonly layers: readonly EncoderLayer[];
 
@@ -171,15 +193,45 @@ export class Encoder extends Module {
   }
 
   /** x [B, S, D] → memory [B, S, D]. */
-  forward(x: Tensor, positions: Tensor, keyMask: Tensor | undefined, outputAttentions: boolean): Memory {
-    const trace: Trace = { hiddenStates: [x], attentions: [] };
-    let memory = x;
-    for (const layer of this.layers) {
-      const { hidden, weights } = x.device.scope(() => layer.forward(memory, positions, keyMask, outputAttentions));
-      memory = hidden;
-      trace.hiddenStates.push(hidden);
-      if (weights !== undefined) trace.attentions.push(weights);
+  forward(x: Tensor, positions: Tensor, keyMask: Tensor | undefined, wanted: WantedTrace): Memory {
+    return encodeLayers(x, this.layers, wanted, (layer, state) =>
+      layer.forward(state, positions, keyMask, wanted.outputAttentions),
+    );
+  }
+}
+
+/** A decoder whose last state is normed, as DETR's and Conditional DETR's are. */
+export abstract class NormedDecoder<Layer extends Module> extends Module {
+  readonly layers: readonly Layer[];
+  readonly layernorm: LayerNorm;
+  readonly #normalizesBetweenLayers: boolean;
+
+  constructor(config: BaseConfig, makeLayer: (index: number) => Layer) {
+    super();
+    this.layers = Array.from({ length: config.decoder_layers }, (_, index) => makeLayer(index));
+    this.layernorm = new LayerNorm(config.d_model);
+    this.#normalizesBetweenLayers = config.auxiliary_loss;
+  }
+
+  /** targets [B, Q, D] → the last state [B, Q, D]. */
+  protected decode(
+    targets: Tensor,
+    forward: (layer: Layer, state: Tensor, index: number) => DecoderLayerResult,
+  ): { state: Tensor; trace: DecoderTrace } {
+    const trace = decoderTrace(targets);
+    let state = targets;
+    for (const [index, layer] of this.layers.entries()) {
+      const result = targets.device.scope(() => forward(layer, state, index));
+      traceLayer(trace, result);
+      state = result.hidden;
+      if (this.#normalizesBetweenLayers) {
+        // HuggingFace's quirk: with auxiliary_loss the normed state goes on to the next layer, and the last is normed twice.
+        state = this.layernorm.forward(state);
+        trace.intermediate.push(state);
+      }
     }
-    return { memory, trace };
+    state = this.layernorm.forward(state);
+    trace.hiddenStates[this.layers.length] = state;
+    return { state, trace };
   }
 }

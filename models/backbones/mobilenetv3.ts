@@ -1,7 +1,8 @@
 import type { Device, Tensor } from '../../engine/index.ts';
 import type { Activation } from '../../kernels/index.ts';
 import { meanOverSpace, multiply } from '../../kernels/index.ts';
-import { Conv2d, FrozenBatchNorm2d, Module, sequential } from '../module.ts';
+import { xavier } from '../initializers.ts';
+import { Conv2d, FrozenBatchNorm2d, Module, runStages } from '../module.ts';
 
 /*
  * timm's `tf_mobilenetv3_small_075` (Howard et al., "Searching for MobileNetV3"), with TensorFlow's SAME padding on strided
@@ -24,8 +25,8 @@ export interface MobileNetV3Config {
 }
 
 const STEM_CHANNELS = 16;
-/** Index in `blocks` of the feature maps 1 to 4. */
-const FEATURE_BLOCKS = [0, 1, 3, 5];
+/** How many of `blocks` the feature maps 1 to 4 have run through. */
+const FEATURE_BLOCKS = [1, 2, 4, 6];
 const FEATURE_CHANNELS = [16, 24, 40, 432];
 /** Index in `blocks` of the stage that dilates. */
 const DILATED_BLOCKS = 4;
@@ -79,8 +80,8 @@ class SqueezeExcite extends Module {
 
   constructor(channels: number, squeezed: number) {
     super();
-    this.conv_reduce = new Conv2d(channels, squeezed, 1, { bias: true });
-    this.conv_expand = new Conv2d(squeezed, channels, 1, { bias: true });
+    this.conv_reduce = new Conv2d(channels, squeezed, 1, { bias: true, initializer: xavier });
+    this.conv_expand = new Conv2d(squeezed, channels, 1, { bias: true, initializer: xavier });
   }
 
   forward(x: Tensor): Tensor {
@@ -200,15 +201,8 @@ export class MobileNetV3 extends Module {
 
   /** pixels [B, 3, H, W] → the maps of the last `count` of the configured stages, finest first. */
   forward(device: Device, pixels: Tensor, count: number): Tensor[] {
-    const wanted = new Set(this.#config.outStages.slice(-count).map(stage => FEATURE_BLOCKS[stage - 1]));
-    let x = this.conv_stem.forward(pixels, { activation: 'hardswish' });
-    const maps: Tensor[] = [];
-    for (const [index, blocks] of this.blocks.entries()) {
-      const next = sequential(device, x, blocks);
-      if (!maps.includes(x)) x.dispose();
-      x = next;
-      if (wanted.has(index)) maps.push(x);
-    }
-    return maps;
+    const wanted = new Set(this.#config.outStages.slice(-count).map(stage => FEATURE_BLOCKS[stage - 1]!));
+    const stem = this.conv_stem.forward(pixels, { activation: 'hardswish' });
+    return runStages(device, stem, this.blocks, wanted);
   }
 }

@@ -1,7 +1,7 @@
 import type { Device, Tensor } from '../../engine/index.ts';
 import type { Activation } from '../../kernels/index.ts';
 import { maxPool2d } from '../../kernels/index.ts';
-import { Conv2d, FrozenBatchNorm2d, Module, sequential } from '../module.ts';
+import { Conv2d, FrozenBatchNorm2d, Module, runStages } from '../module.ts';
 
 /*
  * ResNet (He et al., "Deep Residual Learning for Image Recognition"), as timm's `resnet18` … `resnet101` and transformers'
@@ -153,19 +153,11 @@ export class ResNet extends Module {
   forward(device: Device, pixels: Tensor, count: number): Tensor[] {
     const wanted = new Set(this.#config.outStages.slice(-count));
     const { activation } = this.#config;
-    let x: Tensor = device.scope(() =>
+    const stem = device.scope(() =>
       maxPool2d(this.conv1.forward(pixels, { activation }), { kernel: 3, stride: 2, padding: 1 }),
     );
-    const maps = wanted.has(0) ? [x] : [];
-    for (const [index, blocks] of [this.layer1, this.layer2, this.layer3, this.layer4].entries()) {
-      const stage = index + 1;
-      if (blocks.length === 0) break;
-      const next = sequential(device, x, blocks);
-      if (!maps.includes(x)) x.dispose();
-      x = next;
-      if (wanted.has(stage)) maps.push(x);
-    }
-    return maps;
+    const stages = [this.layer1, this.layer2, this.layer3, this.layer4].filter(blocks => blocks.length > 0);
+    return runStages(device, stem, stages, wanted);
   }
 
   #buildStage(stage: number): ResidualBlock[] {

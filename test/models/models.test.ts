@@ -9,6 +9,7 @@ import { AutoModelForObjectDetection } from '../../models/auto.ts';
 import { DetrConfig, type RawConfig } from '../../models/configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from '../../models/deformable-detr.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from '../../models/detr.ts';
+import { upload } from '../../models/inputs.ts';
 import { openSafetensors, syntheticSource, writeSafetensors } from '../../weights/index.ts';
 import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { testData } from '../support/data.ts';
@@ -96,7 +97,7 @@ for (const name of modelDeviceNames) {
     deformable.dispose();
   });
 
-  test('a padded batch gives what its pictures give alone', async () => {
+  test('the mask of one picture of a padded batch does not matter to the others', async () => {
     const model = await DetrForObjectDetection.fromConfig(small, { device });
     const [a, b] = [picture(64, 96), picture(96, 64)];
     const pixelValues = { shape: [2, 3, 96, 96], data: new Float32Array(2 * 3 * 96 * 96) };
@@ -114,7 +115,6 @@ for (const name of modelDeviceNames) {
     const batch = await model.forward({ pixelValues, pixelMask });
     const unmasked = await model.forward({ pixelValues });
     assert.not.equal(batch.logits.data, unmasked.logits.data, 'the mask must matter');
-    // Each half attends only to its own picture: what lies in the padding of the other one must not matter.
     pixelMask.data.fill(1, 96 * 96);
     const other = await model.forward({ pixelValues, pixelMask });
     const half = 7 * 6;
@@ -171,6 +171,25 @@ for (const name of modelDeviceNames) {
       await again.forward({ pixelValues: picture(65, 97) });
       assert.is(tensorBytes(device), live);
       again.dispose();
+    }
+  });
+
+  test('states of the encoder are kept only for those who ask', async () => {
+    const models = [
+      await DetrModel.fromConfig({ ...small, encoder_layers: 5 }, { device }),
+      await DeformableDetrModel.fromConfig({ ...smallDeformable, encoder_layers: 5 }, { device }),
+    ];
+    for (const model of models) {
+      const heldBytes = (outputHiddenStates: boolean) =>
+        device.scope(() => {
+          const before = tensorBytes(device);
+          model.record(upload(device, model.config, { pixelValues: picture(128, 128), outputHiddenStates }, false));
+          return tensorBytes(device) - before;
+        });
+      // Four states of at least 16 cells: the last one is the result.
+      const states = 4 * 16 * 32 * Float32Array.BYTES_PER_ELEMENT;
+      assert.ok(heldBytes(true) - heldBytes(false) >= states, model.constructor.name);
+      model.dispose();
     }
   });
 
