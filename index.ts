@@ -1,26 +1,57 @@
 // The package's public names.
 
 export * from './engine/errors.ts';
-export type { DataType, HostTensor } from './engine/host-tensor.ts';
-export { Device, type DeviceOptions, type KernelTiming, type MemoryUse, Tensor } from './engine/index.ts';
+export type { DataType, HostTensor, NumericArray } from './engine/host-tensor.ts';
+export {
+  Device,
+  type DeviceOptions,
+  type HostArray,
+  type KernelTiming,
+  type MemoryUse,
+  Tensor,
+} from './engine/index.ts';
 export {
   type AnyImageProcessor,
+  type AnyModel,
   type AnyObjectDetector,
   type AnySegmenter,
   AutoImageProcessor,
   AutoModel,
   AutoModelForImageSegmentation,
   AutoModelForObjectDetection,
+  type RunnableModel,
 } from './models/auto.ts';
 export {
   ConditionalDetrForObjectDetection,
   ConditionalDetrForSegmentation,
   ConditionalDetrModel,
+  type ConditionalDetrModelOutputs,
 } from './models/conditional-detr.ts';
-export { ConditionalDetrConfig, DeformableDetrConfig, DetrConfig, type RawConfig } from './models/configuration.ts';
-export { DeformableDetrForObjectDetection, DeformableDetrModel } from './models/deformable-detr.ts';
-export type { LabelledInputs, LossOutputs } from './models/detection.ts';
-export { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './models/detr.ts';
+export {
+  type BackboneConfig,
+  type BaseConfig,
+  ConditionalDetrConfig,
+  type ConditionalDetrConfigFields,
+  DeformableDetrConfig,
+  type DeformableDetrConfigFields,
+  DetrConfig,
+  type DetrConfigFields,
+  type RawConfig,
+} from './models/configuration.ts';
+export {
+  DeformableDetrForObjectDetection,
+  DeformableDetrModel,
+  type DeformableDetrModelOutputs,
+  type DeformableDetrObjectDetectionOutputs,
+} from './models/deformable-detr.ts';
+export type {
+  EncoderDecoderOutputs,
+  LabelledInputs,
+  LossOutputs,
+  ObjectDetectionOutputs,
+  Predictions,
+} from './models/detection.ts';
+export { DetrForObjectDetection, DetrForSegmentation, DetrModel, type DetrModelOutputs } from './models/detr.ts';
 export {
   type CocoAccumulation,
   CocoEvaluator,
@@ -39,7 +70,7 @@ export {
   type ImageDetections,
   toCocoResults,
 } from './models/evaluation/coco-format.ts';
-export type { IouType } from './models/evaluation/coco-matching.ts';
+export type { CocoParameters, IouType } from './models/evaluation/coco-matching.ts';
 export {
   type CategoryQuality,
   checkPanopticDataset,
@@ -112,6 +143,9 @@ export {
 } from './models/pipeline.ts';
 export {
   embeddedModels,
+  type LoadOptions,
+  type OnHost,
+  type PreTrainedModel,
   type PretrainedOptions,
   type RandomOptions,
 } from './models/pretrained.ts';
@@ -167,7 +201,9 @@ export type {
   SettingsInput,
   Size,
 } from './models/processing/settings.ts';
+export type { Behaviour } from './models/processing/target-size.ts';
 export { publishedConfigs, syntheticModel } from './models/published.ts';
+export type { ImageSegmentationOutputs } from './models/segmentation.ts';
 export { openCheckpoint } from './weights/checkpoint.ts';
 export { type ConvertOptions, type ConvertResult, convertCheckpoint } from './weights/convert.ts';
 export { downloadSnapshot, type ModelParts, resolveModel } from './weights/hub/hub.ts';
