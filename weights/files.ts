@@ -89,7 +89,7 @@ export async function writeAtomically(
   }
 }
 
-/** `writeAtomically` of bytes that are all there, for callers that cannot wait. @throws {FileError} */
+/** `writeAtomically` of bytes that are all there, for callers that cannot wait. @throws FileError */
 export function writeAtomicallySync(path: string, bytes: Uint8Array): void {
   const temporary = temporaryBeside(path);
   let descriptor: number;
