@@ -24,7 +24,7 @@ export async function findPictures(paths: readonly string[]): Promise<InputFile[
         .filter(entry => !entry.isDirectory() && pictureEndings.test(entry.name) && !entry.name.startsWith('.'))
         .map(({ name }) => name);
       const inOrder = names.sort(new Intl.Collator('en', { numeric: true }).compare);
-      found.push(...inOrder.map(name => ({ path: join(path, name) })));
+      for (const name of inOrder) found.push({ path: join(path, name) });
       if (names.length === 0) found.push({ path, problem: 'expected PNG or JPEG pictures in this folder, got none' });
     } catch (error) {
       const { message } = fileSystemError(path, error) as Error;

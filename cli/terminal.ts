@@ -9,7 +9,9 @@ export interface Column {
 /** Rows under their titles, two spaces between columns, every line indented by `indent` spaces. */
 export function formatTable(columns: readonly Column[], content: readonly (readonly string[])[], indent = 0): string {
   const rows = content.map(row => row.map(printable)); // names out of files may hold anything
-  const widths = columns.map(({ title }, index) => Math.max(title.length, ...rows.map(row => row[index]?.length ?? 0)));
+  const widths = columns.map(({ title }, index) =>
+    rows.reduce((widest, row) => Math.max(widest, row[index]?.length ?? 0), title.length),
+  );
   const line = (cells: readonly string[]) =>
     `${' '.repeat(indent)}${cells
       .map((cell, index) =>

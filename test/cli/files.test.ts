@@ -1,4 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import fileSystem from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -29,6 +31,21 @@ test('folders give their pictures in natural order, files are taken as they are'
     'any.dat: no such file or folder',
     'empty: expected PNG or JPEG pictures in this folder, got none',
   ]);
+});
+
+test('a folder may hold more pictures than a call has arguments', async () => {
+  // Nobody waits for so many files to be written.
+  const { readdir } = fileSystem;
+  const entries = Array.from({ length: 130_000 }, (_, index) => ({ name: `${index}.png`, isDirectory: () => false }));
+  fileSystem.readdir = (async () => entries) as unknown as typeof readdir;
+  syncBuiltinESMExports();
+  try {
+    const found = await findPictures([folder]);
+    assert.equal([found.length, found.at(-1)], [130_000, { path: join(folder, '129999.png') }]);
+  } finally {
+    fileSystem.readdir = readdir;
+    syncBuiltinESMExports();
+  }
 });
 
 test('results have the names of their pictures, numbered when they meet', () => {

@@ -20,6 +20,8 @@ test('tables align their columns', () => {
     'label         score\ncat             0.9\nfire hydrant   0.25\n',
   );
   assert.is(formatTable(columns, [], 2), '  label  score\n');
+  const many = Array.from({ length: 200_000 }, (_, index) => [`${index}`, '']);
+  assert.is(formatTable(columns, many).split('\n').length, 200_002);
 });
 
 test('control characters out of file names never reach a terminal', () => {
