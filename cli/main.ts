@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { DetrError, OptionError } from '../engine/errors.ts';
 import { fileSystemError } from '../weights/files.ts';
+import { didYouMean } from '../weights/suggest.ts';
 import { type Command, exitCodes } from './command.ts';
-import { describeOptions, parseCommandLine, suggestion } from './options.ts';
+import { describeOptions, parseCommandLine } from './options.ts';
 import { formatTable, plural, printable, wrap } from './terminal.ts';
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
@@ -37,7 +38,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (load === undefined) {
     const what = name.startsWith('-') ? 'option' : 'command';
     const known = Object.keys(commands);
-    fail('detr-webgpu', `unknown ${what} ${name}${suggestion(name, known)}`, 'detr-webgpu --help');
+    fail('detr-webgpu', `unknown ${what} ${name}${didYouMean(name, known)}`, 'detr-webgpu --help');
     return exitCodes.usage;
   }
   return runCommand(await load(), rest);

@@ -1,10 +1,13 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Device, OptionError } from '../engine/index.ts';
 import { AutoImageProcessor } from '../models/auto.ts';
 import { embeddedModels, locatePretrained } from '../models/pretrained.ts';
+import { isRepositoryId } from '../weights/hub/cache.ts';
 import { resolveModel } from '../weights/hub/hub.ts';
-import { choice, listOf, number, suggestion, text } from './options.ts';
+import { didYouMean } from '../weights/suggest.ts';
+import { choice, listOf, number, text } from './options.ts';
 import { formatBytes, ProgressBar } from './terminal.ts';
 
 /** What suits a checkpoint that comes with the package. */
@@ -45,20 +48,30 @@ export async function chooseModel(
   revision: string | undefined,
   signal: AbortSignal,
 ): Promise<ChosenModel> {
-  const settings = (embeddedSettings as Readonly<Record<string, EmbeddedModel>>)[name];
-  const isOnHub = settings === undefined && !existsSync(name) && name.includes('/');
-  if (revision !== undefined && !isOnHub) {
+  const settings: EmbeddedModel | undefined = isEmbedded(name) ? embeddedSettings[name] : undefined;
+  const fromHub = settings === undefined && isOnHub(name);
+  if (revision !== undefined && !fromHub) {
     throw new OptionError(`--revision: expected a model on the hub (owner/name), got ${name}`);
   }
   const local = settings === undefined ? name : await locatePretrained(name);
-  const directory = isOnHub ? await download(name, revision, signal) : local;
+  const directory = fromHub ? await download(name, revision, signal) : local;
   if (!existsSync(join(directory, 'config.json'))) {
-    const got = existsSync(directory) ? `${name}, which holds no config.json` : `${name}, which does not exist`;
+    const siblings = await readdir(dirname(name)).catch(() => []);
+    const got = existsSync(directory)
+      ? `${name}, which holds no config.json`
+      : `${name}, which does not exist${didYouMean(basename(name), [...embeddedModels, ...siblings])}`;
     throw new OptionError(
-      `--model: expected a folder with config.json, a model on the hub (owner/name) or one of ${listOf(embeddedModels)}, got ${got}${suggestion(name, embeddedModels)}`,
+      `--model: expected a folder with config.json, a model on the hub (owner/name) or one of ${listOf(embeddedModels)}, got ${got}`,
     );
   }
   return { name, directory, threshold: settings?.threshold ?? usualThreshold, stuff: settings?.stuff };
+}
+
+const isEmbedded = (name: string): name is keyof typeof embeddedSettings => Object.hasOwn(embeddedSettings, name);
+
+/** Whether a name stands for a model on the hub, `owner/name`: what is there as a file or folder does not. */
+export function isOnHub(name: string): boolean {
+  return name.includes('/') && isRepositoryId(name) && !existsSync(name);
 }
 
 /** Brings a hub repository into the cache, with a progress bar for every file. */
@@ -166,7 +179,7 @@ export function stuffLabels(
       const label = labels.find(candidate => names[candidate] === name || String(candidate) === name);
       if (label === undefined) {
         throw new OptionError(
-          `--stuff: expected class names or ids of the model, got ${JSON.stringify(name)}${suggestion(name, Object.values(names))}`,
+          `--stuff: expected class names or ids of the model, got ${JSON.stringify(name)}${didYouMean(name, Object.values(names))}`,
         );
       }
       return label;

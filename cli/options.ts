@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { OptionError } from '../engine/errors.ts';
-import { editDistance } from '../weights/suggest.ts';
+import { didYouMean } from '../weights/suggest.ts';
 import { wrap } from './terminal.ts';
 
 /** One option of a command. Its name on the command line is its key in kebab-case: `maskThreshold` → `--mask-threshold`. */
@@ -84,7 +84,7 @@ export function choice<const Choice extends string>(
     parse: value => {
       const found = choices.find(candidate => candidate === value);
       if (found === undefined) {
-        throw new OptionError(`expected ${listOf(choices)}, got ${JSON.stringify(value)}${suggestion(value, choices)}`);
+        throw new OptionError(`expected ${listOf(choices)}, got ${JSON.stringify(value)}${didYouMean(value, choices)}`);
       }
       return found;
     },
@@ -151,7 +151,7 @@ export function parseCommandLine<From extends Options>(args: readonly string[], 
 
 function unknownOption(given: string, names: Iterable<string>): OptionError {
   const known = ['help', ...names].map(name => `--${name}`);
-  return new OptionError(`unknown option ${given}${suggestion(given, known)}`);
+  return new OptionError(`unknown option ${given}${didYouMean(given, known)}`);
 }
 
 function parseValue(name: string, option: Option<unknown>, value: string): unknown {
@@ -179,21 +179,6 @@ export function describeOptions(options: Options, width: number): string {
       return [start, ...others.map(line => ' '.repeat(column) + line)].join('\n');
     })
     .join('\n');
-}
-
-/** ` (did you mean …?)` when a known word is near `word`, else nothing. */
-export function suggestion(word: string, known: readonly string[]): string {
-  let nearest: string | undefined;
-  let fewest = Math.max(1, Math.floor(word.replace(/^-+/, '').length / 3)) + 1;
-  for (const candidate of known) {
-    const isPart = word.replace(/^-+/, '').length >= 3 && candidate.includes(word);
-    const edits = isPart ? 0 : editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (edits < fewest) {
-      fewest = edits;
-      nearest = candidate;
-    }
-  }
-  return nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
 }
 
 /** `a, b or c` */

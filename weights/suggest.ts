@@ -1,24 +1,27 @@
-/** The candidate that a misspelled word most likely meant, or undefined when none is close. */
-export function closestWord(word: string, candidates: Iterable<string>): string | undefined {
-  const limit = Math.max(1, Math.floor(word.length / 3));
-  let best: string | undefined;
-  let bestDistance = limit + 1;
-  for (const candidate of candidates) {
-    if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
-    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
-  }
-  return best;
-}
-
-/** `, did you mean "…"?` where a candidate is close, else nothing. */
+/** `, did you mean "…"?` where a candidate is close to a misspelled or shortened word, else nothing. */
 export function didYouMean(word: string, candidates: Iterable<string>): string {
   const closest = closestWord(word, candidates);
   return closest === undefined ? '' : `, did you mean ${JSON.stringify(closest)}?`;
 }
 
+/** Of equally close candidates the first; one that holds the word as a part is as close as can be. */
+function closestWord(word: string, candidates: Iterable<string>): string | undefined {
+  const wanted = word.toLowerCase();
+  const isTelling = wanted.length >= 3;
+  let best: string | undefined;
+  let fewest = Math.max(1, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const known = candidate.toLowerCase();
+    if (isTelling && known.includes(wanted)) return candidate;
+    if (Math.abs(known.length - wanted.length) >= fewest) continue;
+    const edits = editDistance(wanted, known);
+    if (edits < fewest) [best, fewest] = [candidate, edits];
+  }
+  return best;
+}
+
 /** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

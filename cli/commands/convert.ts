@@ -1,7 +1,6 @@
-import { existsSync } from 'node:fs';
 import { convertCheckpoint } from '../../weights/convert.ts';
 import { defineCommand, exitCodes } from '../command.ts';
-import { download } from '../models.ts';
+import { download, isOnHub } from '../models.ts';
 import { flag, text } from '../options.ts';
 import { formatBytes, plural, printable } from '../terminal.ts';
 
@@ -24,8 +23,7 @@ export const convert = defineCommand({
     ['detr-r50-e632da11.pth detr-r50 --config config.json', "The original repository's checkpoint under hub names"],
   ],
   async run({ config, revision, json }, [source, destination], { signal }) {
-    const isOnHub = !existsSync(source!) && /^[\w.-]+\/[\w.-]+$/.test(source!);
-    const local = isOnHub ? await download(source!, revision, signal) : source!;
+    const local = isOnHub(source!) ? await download(source!, revision, signal) : source!;
     const result = await convertCheckpoint(local, destination!, { signal, ...(config !== undefined && { config }) });
     if (json) {
       process.stdout.write(`${JSON.stringify(result)}\n`);

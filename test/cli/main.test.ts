@@ -39,23 +39,28 @@ test('wrong usage says what is wrong and where to look, with exit code 2 and no 
   mkdirSync(join(folder, 'empty-model'));
   const cases: [args: string[], message: RegExp][] = [
     [[], /^Usage: /],
-    [['detct'], /unknown command detct \(did you mean detect\?\)/],
+    [['detct'], /unknown command detct, did you mean "detect"\?/],
     [['--detect'], /unknown option --detect/],
     [['__proto__'], /unknown command __proto__/],
     [['detect'], /expected IMAGE…, got nothing/],
-    [['detect', 'x.png', '--treshold', '1'], /unknown option --treshold \(did you mean --threshold\?\)/],
+    [['detect', 'x.png', '--treshold', '1'], /unknown option --treshold, did you mean "--threshold"\?/],
     [['detect', 'x.png', '--threshold', '2'], /--threshold: expected a number from 0 to 1, got "2"/],
     [['detect', 'x.png', '--batch', '0'], /--batch: expected a whole number from 1 to 256, got "0"/],
-    [['detect', 'x.png', '--device', 'gpu'], /got "gpu" \(did you mean webgpu\?\)/],
+    [['detect', 'x.png', '--device', 'gpu'], /got "gpu", did you mean "webgpu"\?/],
     [
       ['detect', 'x.png', '--model', 'scenes-dter'],
-      /got scenes-dter, which does not exist \(did you mean scenes-detr\?\)/,
+      /got scenes-dter, which does not exist, did you mean "scenes-detr"\?/,
+    ],
+    [['detect', 'x.png', '--model', 'constructor'], /got constructor, which does not exist$/m],
+    [
+      ['detect', 'x.png', '--model', './emty-model'],
+      /got .\/emty-model, which does not exist, did you mean "empty-model"\?/,
     ],
     [['detect', 'x.png', '--model', join(folder, 'empty-model')], /which holds no config\.json/],
     [['detect', 'x.png', '--model', 'scenes-detr', '--revision', 'v1'], /--revision: expected a model on the hub/],
     [
       ['segment', 'x.png', '--task', 'panoptc'],
-      /--task: expected panoptic, instance or semantic, got "panoptc" \(did you mean panoptic\?\)/,
+      /--task: expected panoptic, instance or semantic, got "panoptc", did you mean "panoptic"\?/,
     ],
     [
       ['segment', 'x.png', '--model', 'scenes-deformable-detr'],
@@ -63,7 +68,7 @@ test('wrong usage says what is wrong and where to look, with exit code 2 and no 
     ],
     [
       ['segment', 'x.png', '--stuff', 'grund'],
-      /--stuff: expected class names or ids of the model, got "grund" \(did you mean ground\?\)/,
+      /--stuff: expected class names or ids of the model, got "grund", did you mean "ground"\?/,
     ],
     [['evaluate'], /--annotations: expected a file, got none/],
     [['parity', 'empty-model', '--write', 'x'], /empty-model: expected a dump/],

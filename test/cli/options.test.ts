@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { choice, describeOptions, flag, number, parseCommandLine, suggestion, text } from '../../cli/options.ts';
+import { choice, describeOptions, flag, number, parseCommandLine, text } from '../../cli/options.ts';
 import { OptionError } from '../../engine/errors.ts';
 
 const options = {
@@ -57,14 +57,14 @@ test('values are read in both spellings and turned into their types', () => {
 });
 
 test('unknown options are refused with the nearest known one', () => {
-  refuses(['--treshold', '0.5'], 'unknown option --treshold (did you mean --threshold?)');
-  refuses(['--thres=0.5'], 'unknown option --thres (did you mean --threshold?)');
-  refuses(['--jsno'], 'unknown option --jsno (did you mean --json?)');
-  refuses(['--hlep'], 'unknown option --hlep (did you mean --help?)');
-  refuses(['--maskThreshold', '1'], 'unknown option --maskThreshold (did you mean --mask-threshold?)');
+  refuses(['--treshold', '0.5'], 'unknown option --treshold, did you mean "--threshold"?');
+  refuses(['--thres=0.5'], 'unknown option --thres, did you mean "--threshold"?');
+  refuses(['--jsno'], 'unknown option --jsno, did you mean "--json"?');
+  refuses(['--hlep'], 'unknown option --hlep, did you mean "--help"?');
+  refuses(['--maskThreshold', '1'], 'unknown option --maskThreshold, did you mean "--mask-threshold"?');
   refuses(['--completely-different'], 'unknown option --completely-different');
   refuses(['-x'], 'unknown option -x');
-  refuses(['-h--json'], 'unknown option -h--json (did you mean --json?)');
+  refuses(['-h--json'], 'unknown option -h--json, did you mean "--json"?');
   refuses(['--__proto__'], 'unknown option --__proto__');
   refuses(['--constructor'], 'unknown option --constructor');
 });
@@ -81,7 +81,7 @@ test('impossible values are refused with what was expected', () => {
     ['--batch', '99999999999999999999'],
     '--batch: expected a whole number, 1 or more, got "99999999999999999999"',
   );
-  refuses(['--device', 'wegbpu'], '--device: expected auto, cpu or webgpu, got "wegbpu" (did you mean webgpu?)');
+  refuses(['--device', 'wegbpu'], '--device: expected auto, cpu or webgpu, got "wegbpu", did you mean "webgpu"?');
   refuses(['--out='], '--out: expected DIR, got nothing');
 });
 
@@ -91,14 +91,6 @@ test('missing, superfluous and repeated values are refused', () => {
   refuses(['--json=yes'], '--json: expected no value, got "yes"');
   refuses(['--help=yes'], '--help: expected no value');
   refuses(['--batch', '1', '--batch', '2'], '--batch: expected once, got it twice');
-});
-
-test('suggestions are near or absent', () => {
-  assert.is(suggestion('detct', ['detect', 'segment']), ' (did you mean detect?)');
-  assert.is(suggestion('dectet', ['detect', 'segment']), ' (did you mean detect?)');
-  assert.is(suggestion('seg', ['detect', 'segment']), ' (did you mean segment?)');
-  assert.is(suggestion('x', ['detect', 'segment']), '');
-  assert.is(suggestion('', ['detect']), '');
 });
 
 test('help lists every option with its default, within the width', () => {

@@ -5,7 +5,7 @@ import { DownloadError, FileError } from '../../engine/errors.ts';
 import { checkpointFileNames } from '../checkpoint.ts';
 import { makeFolder } from '../files.ts';
 import { readShardIndex } from '../safetensors-file.ts';
-import { closestWord, didYouMean } from '../suggest.ts';
+import { didYouMean } from '../suggest.ts';
 import { CachedRepository, cachedRepositories, isCommit, isRepositoryId } from './cache.ts';
 import { downloadFile } from './download.ts';
 import { type HubResponse, PassingFailure, sendRequest, withRetries } from './http.ts';
@@ -289,7 +289,6 @@ async function refusal(
 }
 
 async function suggestion(id: string, settings: HubSettings): Promise<string> {
-  const known = [...knownRepositories, ...(await cachedRepositories(settings.cacheDir))].filter(name => name !== id);
-  const closest = closestWord(id, known) ?? known.find(name => name.endsWith(`/${id}`));
-  return closest === undefined ? '' : `, did you mean ${JSON.stringify(closest)}?`;
+  const known = [...knownRepositories, ...(await cachedRepositories(settings.cacheDir))];
+  return known.includes(id) ? '' : didYouMean(id, known);
 }
