@@ -9,7 +9,8 @@ export interface InputFile {
   readonly problem?: string;
 }
 
-const pictureEndings = /\.(png|jpe?g)$/i;
+/** Of file names. */
+export const pictureEndings = /\.(png|jpe?g)$/i;
 
 /** The files named on the command line, and the PNG and JPEG pictures in the folders named there, in natural order. */
 export async function findPictures(paths: readonly string[]): Promise<InputFile[]> {

@@ -5,7 +5,7 @@ import { fileSystemError } from '../weights/files.ts';
 import { didYouMean } from '../weights/suggest.ts';
 import { type Command, exitCodes } from './command.ts';
 import { describeOptions, parseCommandLine } from './options.ts';
-import { formatTable, plural, printable, wrap } from './terminal.ts';
+import { formatTable, plural, printableLines, wrap } from './terminal.ts';
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   detect: async () => (await import('./commands/detect.ts')).detect,
@@ -103,12 +103,12 @@ function report(program: string, error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof DetrError) fail(program, message);
   else fail(program, `internal error: ${message}`, 'the same with DEBUG=1 for the stack trace');
-  if (process.env.DEBUG) process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
+  if (process.env.DEBUG)
+    process.stderr.write(`${printableLines(String(error instanceof Error ? error.stack : error))}\n`);
 }
 
 function fail(program: string, message: string, hint?: string): void {
-  const lines = message.split('\n').map(printable);
-  process.stderr.write(`${program}: ${lines.join('\n')}\n`);
+  process.stderr.write(`${program}: ${printableLines(message)}\n`);
   if (hint !== undefined) process.stderr.write(`Try: ${hint}\n`);
 }
 

@@ -71,6 +71,11 @@ export function printable(text: string): string {
   });
 }
 
+/** As `printable`, of a text that may have several lines. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
+}
+
 const barCells = 24;
 const redrawMilliseconds = 60;
 

@@ -4,10 +4,12 @@ import { FileError } from '../../engine/errors.ts';
 import { elementCount, formatShape } from '../../engine/host-tensor.ts';
 import { readImage } from '../../models/images/files.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
+import { storedDataType } from '../../weights/data-types.ts';
 import { fileSystemError } from '../../weights/files.ts';
 import { readJson } from '../../weights/json-file.ts';
 import type { Checkpoint } from '../../weights/source.ts';
 import { defineCommand, exitCodes } from '../command.ts';
+import { pictureEndings } from '../files.ts';
 import { flag } from '../options.ts';
 import { formatBytes, formatTable, plural, printable } from '../terminal.ts';
 
@@ -19,6 +21,7 @@ interface TensorReport {
 
 interface WeightsReport {
   readonly file: string;
+  /** Of the values as they are stored, in all shards of an index. */
   readonly bytes: number;
   readonly metadata: Readonly<Record<string, string>>;
   readonly parameters: number;
@@ -56,7 +59,7 @@ export const inspect = defineCommand({
     else if ('folder' in report) process.stdout.write(describeModel(report, tensors));
     else
       process.stdout.write(
-        `${report.file}: picture, ${report.width} x ${report.height}, ${formatBytes(report.bytes)}\n`,
+        `${printable(report.file)}: picture, ${report.width} x ${report.height}, ${formatBytes(report.bytes)}\n`,
       );
     return exitCodes.success;
   },
@@ -72,7 +75,7 @@ async function inspectPath(path: string) {
     throw fileSystemError(path, error);
   }
   if (status.isDirectory()) return inspectFolder(path);
-  if (/\.(png|jpe?g)$/i.test(path)) {
+  if (pictureEndings.test(path)) {
     const { width, height } = await readImage(path);
     return { file: path, width, height, bytes: status.size };
   }
@@ -105,10 +108,9 @@ async function inspectWeights(path: string): Promise<WeightsReport> {
   const checkpoint: Checkpoint = await openCheckpoint(path);
   try {
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
-    const { size } = await stat(path);
     return {
       file: path,
-      bytes: size,
+      bytes: sum(tensors.map(({ dtype, shape }) => elementCount(shape) * storedDataType(dtype)!.bytes)),
       metadata: Object.fromEntries(checkpoint.metadata),
       parameters: sum(tensors.map(({ shape }) => elementCount(shape))),
       tensors,
@@ -145,7 +147,7 @@ function describeModel({ folder, config, processor, weights }: ModelReport, allT
   }
   if (weights.length === 0) add('weights', 'missing');
   const summary = rows.map(([name, value]) => `  ${name!.padEnd(14)}  ${printable(value!)}\n`).join('');
-  return `${folder}: model folder\n${summary}${weights.map(file => `\n${describeWeights(file, allTensors)}`).join('')}`;
+  return `${printable(folder)}: model folder\n${summary}${weights.map(file => `\n${describeWeights(file, allTensors)}`).join('')}`;
 }
 
 function describeBackbone(config: Readonly<Record<string, unknown>>): unknown {
@@ -165,7 +167,7 @@ function layersOf({ encoder_layers: encoder, decoder_layers: decoder }: Readonly
 function describeWeights({ file, bytes, metadata, parameters, tensors }: WeightsReport, allTensors: boolean): string {
   const types = [...new Set(tensors.map(({ dtype }) => dtype))].sort().join(', ') || 'no data';
   const notes = Object.entries(metadata).map(([key, value]) => `  ${printable(`${key}: ${value}`)}\n`);
-  const head = `${basename(file)}: ${plural(tensors.length, 'tensor')}, ${parameters.toLocaleString('en')} values (${types}), ${formatBytes(bytes)}\n`;
+  const head = `${printable(basename(file))}: ${plural(tensors.length, 'tensor')}, ${parameters.toLocaleString('en')} values (${types}), ${formatBytes(bytes)}\n`;
   if (allTensors) {
     const rows = tensors.map(({ name, dtype, shape }) => [name, dtype, formatShape(shape)]);
     return head + notes.join('') + formatTable([{ title: 'tensor' }, { title: 'type' }, { title: 'shape' }], rows, 2);

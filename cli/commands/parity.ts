@@ -17,7 +17,7 @@ import { deviceOptions, withDevice } from '../models.ts';
 import { flag, text } from '../options.ts';
 import type { TensorComparison } from '../parity/compare.ts';
 import { compareOutputs, readDump, runDump } from '../parity/dump.ts';
-import { formatDuration, formatTable, ProgressBar, plural, printable } from '../terminal.ts';
+import { formatDuration, formatTable, ProgressBar, plural, printable, printableLines } from '../terminal.ts';
 
 /** One dump's forward pass, repeated. */
 interface ParityReport {
@@ -71,7 +71,7 @@ export const parity = defineCommand({
           failed++;
           progress.above(() => {
             process.stdout.write(json ? `${JSON.stringify({ dump: folder, error: error.message })}\n` : '');
-            process.stderr.write(`${printable(folder)}: ${error.message}\n\n`);
+            process.stderr.write(`${printable(folder)}: ${printableLines(error.message)}\n\n`);
           });
         }
         progress.advance(1);
@@ -140,7 +140,7 @@ function describe({ dump, device, passed, elapsedMilliseconds, firstDeparture, r
     2,
   );
   const passing = rows.filter(row => row.passed).length;
-  const verdict = passed ? 'passes' : `FAILS, first departure: ${firstDeparture}`;
+  const verdict = passed ? 'passes' : `FAILS, first departure: ${printable(firstDeparture!)}`;
   return `${printable(dump)} on ${device} (${formatDuration(elapsedMilliseconds)})\n${table}  ${passing} of ${plural(rows.length, 'output')} within tolerance: ${verdict}\n\n`;
 }
 

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { writeSafetensors } from '../../weights/safetensors-file.ts';
 import { repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { detrWebgpu } from './run-command.ts';
@@ -125,6 +126,36 @@ test('inspect sums up a model folder and lists a checkpoint', async () => {
   assert.is(tensors.length, 199);
   assert.is(parameters, 1_650_428);
   assert.match((await detrWebgpu(['inspect', 'cli/demo/scene-1.png'])).stdout, /picture, 141 x 198/);
+});
+
+test('inspect counts the bytes of the values in all shards of an index', async () => {
+  const folder = temporaryFolder('shards');
+  await writeSafetensors(join(folder, 'a.safetensors'), [['a', { shape: [250], data: new Float32Array(250) }]]);
+  await writeSafetensors(join(folder, 'b.safetensors'), [['b', { shape: [3], data: new BigInt64Array(3) }]]);
+  const index = join(folder, 'model.safetensors.index.json');
+  writeFileSync(index, JSON.stringify({ weight_map: { a: 'a.safetensors', b: 'b.safetensors' } }));
+  for (const path of [index, folder]) {
+    const { stdout } = await detrWebgpu(['inspect', path]);
+    assert.match(stdout, /^model\.safetensors\.index\.json: 2 tensors, 253 values \(F32, I64\), 1\.0 kB$/m);
+  }
+  assert.is(JSON.parse((await detrWebgpu(['inspect', index, '--json'])).stdout).bytes, 1024);
+});
+
+test('names of files and folders are shown without what a terminal would obey', async () => {
+  const folder = join(temporaryFolder('escapes'), '\u001b[31mfolder');
+  const picture = join(folder, '\u001b[31m.png');
+  cpSync(embedded('scenes-detr'), folder, { recursive: true });
+  cpSync(join(folder, 'model.safetensors'), join(folder, '\u001b[2J.safetensors'));
+  cpSync(join(repositoryRoot, 'cli/demo/scene-1.png'), picture);
+  for (const path of [folder, picture]) {
+    const { exitCode, stdout, stderr } = await detrWebgpu(['inspect', path]);
+    assert.equal([exitCode, stderr], [0, '']);
+    assert.match(stdout, /\\x1b\[31m/);
+    assert.not.match(stdout, /\p{Cc}(?<!\n)/u);
+  }
+  const { stderr } = await detrWebgpu(['inspect', join(folder, 'none')], { environment: { DEBUG: '1' } });
+  assert.match(stderr, /\\x1b\[31m/);
+  assert.not.match(stderr, /\p{Cc}(?<!\n)/u);
 });
 
 test('inspect refuses what it cannot read, by name', async () => {

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -56,6 +56,21 @@ test('the first output that departs is named, with the worst element', async () 
     (await detrWebgpu(['parity', wrong, '--device', 'cpu', '--json'])).stdout,
   );
   assert.equal([line!.passed, line!.firstDeparture], [false, 'decoder_hidden_states.1']);
+});
+
+test('what a dump says is shown without what a terminal would obey', async () => {
+  const strange = join(folder, 'strange');
+  cpSync(dump, join(strange, 'class'), { recursive: true });
+  cpSync(dump, join(strange, 'output'), { recursive: true });
+  const description = JSON.parse(readFileSync(join(dump, 'dump.json'), 'utf8'));
+  writeFileSync(join(strange, 'class', 'dump.json'), JSON.stringify({ ...description, class: 'Detr\u001b[31mX' }));
+  const outputs = await readAll(join(dump, 'outputs.safetensors'));
+  outputs.set('a\u001b[31m', { shape: [1], data: new Float32Array(1) });
+  await writeSafetensors(join(strange, 'output', 'outputs.safetensors'), outputs);
+  const { stdout, stderr } = await detrWebgpu(['parity', strange, '--device', 'cpu']);
+  assert.match(stderr, /got Detr\\x1b\[31mX/);
+  assert.match(stdout, /first departure: a\\x1b\[31m/);
+  assert.not.match(stdout + stderr, /\p{Cc}(?<!\n)/u);
 });
 
 test('a folder of dumps is gone through, one that cannot be read does not stop the others', async () => {

@@ -1,7 +1,16 @@
 import type { WriteStream } from 'node:tty';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatBytes, formatDuration, formatTable, ProgressBar, plural, printable, wrap } from '../../cli/terminal.ts';
+import {
+  formatBytes,
+  formatDuration,
+  formatTable,
+  ProgressBar,
+  plural,
+  printable,
+  printableLines,
+  wrap,
+} from '../../cli/terminal.ts';
 
 /** A stream that remembers what was written to it. */
 function recorder(isTTY: boolean, columns = 60) {
@@ -26,6 +35,7 @@ test('tables align their columns', () => {
 
 test('control characters out of file names never reach a terminal', () => {
   assert.is(printable('a\u001b[31mb\n\r\u0007\u009b'), 'a\\x1b[31mb\\n\\x0d\\x07\\x9b');
+  assert.is(printableLines('a\u0007\nb\r'), 'a\\x07\nb\\x0d');
   assert.ok(formatTable([{ title: 'x' }], [['\u001b[2J']]).includes('\\x1b[2J'));
 });
 
