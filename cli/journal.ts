@@ -19,7 +19,8 @@ export class Journal<Entry> {
   }
 
   /**
-   * Opens the journal at `path` and reads what is done; `restart` throws that away.
+   * Opens the journal at `path` and reads what is done; `restart` throws that away. One of another run in which nothing is
+   * done gives way.
    * @throws OptionError when it is about another run, FileError when it is damaged
    */
   static async open<Entry>(path: string, identity: object, restart: boolean): Promise<Journal<Entry>> {
@@ -28,7 +29,7 @@ export class Journal<Entry> {
     const content = await readIfThere(path);
     const complete = content.subarray(0, content.lastIndexOf(0x0a) + 1);
     const [first, ...lines] = complete.toString('utf8').split('\n').slice(0, -1);
-    if (first !== undefined && first !== header) {
+    if (first !== header && lines.length > 0) {
       throw new OptionError(
         `--out: ${path} is the record of an interrupted run with other options (${first}); choose another folder or add --restart`,
       );
@@ -42,12 +43,14 @@ export class Journal<Entry> {
         throw new FileError({ file: path }, `line ${index + 2} is damaged; add --restart to begin anew`, { cause });
       }
     }
+    let file: FileHandle | undefined;
     try {
-      const file = await open(path, 'a');
-      await file.truncate(complete.length);
-      if (first === undefined) await file.appendFile(`${header}\n`);
+      file = await open(path, 'a');
+      await file.truncate(first === header ? complete.length : 0);
+      if (first !== header) await file.appendFile(`${header}\n`);
       return new Journal(path, entries, file);
     } catch (error) {
+      await file?.close();
       throw fileSystemError(path, error);
     }
   }

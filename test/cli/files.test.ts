@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import fileSystem from 'node:fs/promises';
+import fileSystem, { type FileHandle } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -122,6 +122,29 @@ test('a journal goes on where it stopped, without a line that was cut off', asyn
   const anew = await Journal.open<string>(path, { model: 'other' }, true);
   assert.is(anew.entries.size, 0);
   await anew.close();
+  const next = await Journal.open<string>(path, { model: 'third' }, false);
+  assert.is(next.entries.size, 0, 'a run in which nothing was done gives way');
+  await next.close();
+  assert.is(readFileSync(path, 'utf8'), '{"journal":1,"model":"third"}\n');
+});
+
+test('a journal that cannot be opened leaves no open file', async () => {
+  const path = join(folder, 'full.jsonl');
+  const probe = await fileSystem.open(path, 'a');
+  const prototype = Object.getPrototypeOf(probe) as FileHandle;
+  await probe.close();
+  const { truncate } = prototype;
+  let handle: FileHandle | undefined;
+  prototype.truncate = async function (this: FileHandle) {
+    handle = this;
+    throw Object.assign(new Error('no space'), { code: 'ENOSPC', syscall: 'ftruncate' });
+  };
+  try {
+    await rejectsWith(() => Journal.open(path, {}, false), FileError, /full\.jsonl: no space left on the disk/);
+  } finally {
+    prototype.truncate = truncate;
+  }
+  assert.is(handle!.fd, -1);
 });
 
 test('a damaged journal is refused', async () => {
