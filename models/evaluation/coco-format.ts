@@ -91,7 +91,7 @@ export function toCocoResults(imageId: number, detections: ImageDetections): Coc
   // Tensors of the reference are float32 while they become widths and heights, and so are ours.
   const difference = (a: number, b: number) => (boxes.data instanceof Float32Array ? Math.fround(a - b) : a - b);
   return Array.from({ length: count }, (_, index) => {
-    const [left, top, right, bottom] = boxes.data.subarray(4 * index, 4 * index + 4) as unknown as number[];
+    const [left, top, right, bottom] = boxes.data.subarray(4 * index, 4 * index + 4);
     const mask = masks?.data.subarray(index * height! * width!, (index + 1) * height! * width!);
     return {
       image_id: imageId,
