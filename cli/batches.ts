@@ -1,8 +1,8 @@
 import { DetrError, DeviceLostError } from '../engine/errors.ts';
 import { readImage } from '../models/images/files.ts';
 import type { Image } from '../models/images/image.ts';
-import type { InputFile } from './files.ts';
-import { withoutFile } from './files.ts';
+import { exitCodes } from './command.ts';
+import { type InputFile, withoutFile } from './files.ts';
 import { ProgressBar, plural, printable } from './terminal.ts';
 
 /** A picture that was read. */
@@ -53,8 +53,7 @@ export async function processBatches<Result>(
   const progress = new ProgressBar(inputs.length);
   const fail = (path: string, error: unknown) => {
     if (error instanceof RunEnded) throw error.cause;
-    // A lost device fails everything that follows, and what is no DetrError is a bug: neither is the picture's fault.
-    if (error instanceof DeviceLostError || !(error instanceof DetrError)) throw error;
+    if (!isFaultOfInput(error)) throw error;
     const failure = { path, message: withoutFile(error.message, path) };
     failures.push(failure);
     progress.above(() => options.onFailure?.(failure));
@@ -82,7 +81,7 @@ export async function processBatches<Result>(
         fail(only!.path, error);
         return [undefined];
       }
-      if (error instanceof DeviceLostError || !(error instanceof DetrError)) throw error;
+      if (!isFaultOfInput(error)) throw error;
       const results: (Result | undefined)[] = [];
       for (const picture of pictures) results.push(...(await runSafely([picture])));
       return results;
@@ -119,6 +118,22 @@ export async function processBatches<Result>(
     progress.clear();
   }
   return { finished, failures, interrupted: finished + failures.length < inputs.length };
+}
+
+/** A lost device fails everything that follows, and what is no DetrError is a bug: neither is the fault of one input. */
+export function isFaultOfInput(error: unknown): error is DetrError {
+  return error instanceof DetrError && !(error instanceof DeviceLostError);
+}
+
+/** A picture's failure as `--json` shows it. */
+export function printAsJson({ path, message }: Failure): void {
+  process.stdout.write(`${JSON.stringify({ file: path, error: message })}\n`);
+}
+
+/** Says at the end what went wrong, and returns the exit code. */
+export function conclude(outcome: Outcome, total: number): number {
+  process.stderr.write(summarize(outcome, total));
+  return outcome.failures.length > 0 ? exitCodes.failure : exitCodes.success;
 }
 
 /** What is said at the end when something went wrong: `2 of 5 pictures failed`, and how each did. */

@@ -103,6 +103,12 @@ export async function openSegmentationProcessor({ name, directory }: ChosenModel
   throw new OptionError(`--model: expected a model that segments, got ${name}`);
 }
 
+/** Which device `--device` and `--threads` ask for. */
+export interface DeviceChoice {
+  readonly device: 'auto' | 'cpu' | 'webgpu';
+  readonly threads: number | undefined;
+}
+
 export const deviceOptions = {
   device: choice(['auto', 'cpu', 'webgpu'], 'Where to compute: auto takes a GPU if there is one, else the cpu', 'auto'),
   threads: number('N', { minimum: 1, maximum: 256, integer: true }, 'Threads of the cpu device (default: all cores)'),
@@ -138,9 +144,24 @@ export const anyModelOptions = {
   ...commonModelOptions,
 };
 
+export const batchOption = {
+  batch: number('N', { minimum: 1, maximum: 256, integer: true }, 'Pictures that go through the model together', 1),
+};
+
+/** How masks become segments. */
+export const maskOptions = {
+  maskThreshold: number('P', { minimum: 0, maximum: 1 }, 'Pixels with at least this probability belong to a mask', 0.5),
+  overlapThreshold: number(
+    'SHARE',
+    { minimum: 0, maximum: 1 },
+    'Drop masks of which others cover so much that no larger share is left',
+    0.8,
+  ),
+};
+
 /** Runs `body` with the device that the options ask for, and destroys it afterwards. */
 export async function withDevice<Result>(
-  { device: kind, threads }: { readonly device: 'auto' | 'cpu' | 'webgpu'; readonly threads: number | undefined },
+  { device: kind, threads }: DeviceChoice,
   body: (device: Device) => Promise<Result>,
 ): Promise<Result> {
   const device = await Device.create({

@@ -2,10 +2,10 @@ import { AutoImageProcessor, AutoModelForObjectDetection } from '../../models/au
 import { drawDetections } from '../../models/images/draw.ts';
 import { writePng } from '../../models/images/files.ts';
 import { makeFolder } from '../../weights/files.ts';
-import { type Picture, processBatches, summarize } from '../batches.ts';
-import { defineCommand, exitCodes } from '../command.ts';
+import { conclude, type Picture, printAsJson, processBatches } from '../batches.ts';
+import { defineCommand } from '../command.ts';
 import { findPictures, outputPaths } from '../files.ts';
-import { chooseModel, detectorOptions, embeddedSettings, withDevice } from '../models.ts';
+import { batchOption, chooseModel, detectorOptions, embeddedSettings, withDevice } from '../models.ts';
 import { flag, number, text } from '../options.ts';
 import { formatDuration, formatTable, plural, printable } from '../terminal.ts';
 
@@ -45,7 +45,7 @@ export const detect = defineCommand({
     ),
     out: text('DIR', 'Write annotated pictures there (default: detections; with --json only if given)'),
     json: flag('Print one line of JSON for every picture'),
-    batch: number('N', { minimum: 1, maximum: 256, integer: true }, 'Pictures that go through the model together', 1),
+    ...batchOption,
   },
   examples: [
     ['photo.jpg', 'Boxes on a picture, in detections/photo.png'],
@@ -82,9 +82,9 @@ export const detect = defineCommand({
         return detections.map(({ scores, labels, boxes }) => ({
           elapsedMilliseconds,
           objects: Array.from(scores.data, (score, index) => {
-            const [xmin, ymin, xmax, ymax] = boxes.data.subarray(index * 4, index * 4 + 4) as unknown as number[];
+            const [xmin, ymin, xmax, ymax] = boxes.data.subarray(index * 4, index * 4 + 4);
             const label_id = labels.data[index]!;
-            const label = names[label_id] ?? `LABEL_${label_id}`;
+            const label = names[label_id]!;
             return { score, label, label_id, box: { xmin: xmin!, ymin: ymin!, xmax: xmax!, ymax: ymax! } };
           }).sort((a, b) => b.score - a.score),
         }));
@@ -111,13 +111,10 @@ export const detect = defineCommand({
         signal,
         run,
         finish,
-        onFailure: ({ path, message }) => {
-          if (options.json) process.stdout.write(`${JSON.stringify({ file: path, error: message })}\n`);
-        },
+        ...(options.json && { onFailure: printAsJson }),
       });
       model.dispose();
-      process.stderr.write(summarize(outcome, inputs.length));
-      return outcome.failures.length > 0 ? exitCodes.failure : exitCodes.success;
+      return conclude(outcome, inputs.length);
     });
   },
 });

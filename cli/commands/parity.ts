@@ -1,17 +1,10 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  DetrError,
-  type Device,
-  DeviceLostError,
-  FileError,
-  formatShape,
-  type HostTensor,
-  OptionError,
-} from '../../engine/index.ts';
+import { type Device, FileError, formatShape, type HostTensor, OptionError } from '../../engine/index.ts';
 import { fileSystemError } from '../../weights/files.ts';
 import { writeSafetensors } from '../../weights/index.ts';
+import { isFaultOfInput } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
 import { deviceOptions, withDevice } from '../models.ts';
 import { flag, text } from '../options.ts';
@@ -67,7 +60,7 @@ export const parity = defineCommand({
           if (write !== undefined) await writeSafetensors(write, report.outputs);
           progress.above(() => process.stdout.write(json ? toJson(report) : describe(report)));
         } catch (error) {
-          if (!(error instanceof DetrError) || error instanceof DeviceLostError) throw error;
+          if (!isFaultOfInput(error)) throw error;
           failed++;
           progress.above(() => {
             process.stdout.write(json ? `${JSON.stringify({ dump: folder, error: error.message })}\n` : '');

@@ -7,10 +7,18 @@ import { drawSegmentation } from '../../models/images/draw.ts';
 import { writePng } from '../../models/images/files.ts';
 import type { Segmentation as PostProcessed } from '../../models/processing/segmentation.ts';
 import { makeFolder } from '../../weights/files.ts';
-import { type Picture, processBatches, summarize } from '../batches.ts';
-import { defineCommand, exitCodes } from '../command.ts';
+import { conclude, type Picture, printAsJson, processBatches } from '../batches.ts';
+import { defineCommand } from '../command.ts';
 import { findPictures, outputPaths, writeJsonFile } from '../files.ts';
-import { chooseModel, openSegmentationProcessor, segmenterOptions, stuffLabels, withDevice } from '../models.ts';
+import {
+  batchOption,
+  chooseModel,
+  maskOptions,
+  openSegmentationProcessor,
+  segmenterOptions,
+  stuffLabels,
+  withDevice,
+} from '../models.ts';
 import { choice, flag, number, text } from '../options.ts';
 import { withoutPadding } from '../padding.ts';
 import { formatDuration, formatTable, plural, printable } from '../terminal.ts';
@@ -52,22 +60,11 @@ export const segment = defineCommand({
       { minimum: 0, maximum: 1 },
       'Keep objects with a higher score (default: what suits the model, else 0.5)',
     ),
-    maskThreshold: number(
-      'P',
-      { minimum: 0, maximum: 1 },
-      'Pixels with at least this probability belong to a mask',
-      0.5,
-    ),
-    overlapThreshold: number(
-      'SHARE',
-      { minimum: 0, maximum: 1 },
-      'Drop masks of which others cover so much that no larger share is left',
-      0.8,
-    ),
+    ...maskOptions,
     stuff: text('LABELS', 'Class names or ids, separated by commas, that are regions without instances (sky, grass)'),
     out: text('DIR', 'Write pictures and segments there (default: segments; with --json only if given)'),
     json: flag('Print one line of JSON for every picture'),
-    batch: number('N', { minimum: 1, maximum: 256, integer: true }, 'Pictures that go through the model together', 1),
+    ...batchOption,
   },
   examples: [
     ['photo.jpg', 'Everything in a picture, in segments/photo.png'],
@@ -87,7 +84,7 @@ export const segment = defineCommand({
       const processor = await openSegmentationProcessor(chosen);
       const model = await AutoModelForImageSegmentation.fromPretrained(chosen.directory, { device });
       const names = model.config.id2label;
-      const nameOf = (label: number) => names[label] ?? `LABEL_${label}`;
+      const nameOf = (label: number) => names[label]!;
       const stuff = stuffLabels(options.stuff, names, chosen);
       const settings = {
         threshold: options.threshold ?? chosen.threshold,
@@ -145,9 +142,7 @@ export const segment = defineCommand({
         signal,
         run,
         finish,
-        onFailure: ({ path, message }) => {
-          if (options.json) process.stdout.write(`${JSON.stringify({ file: path, error: message })}\n`);
-        },
+        ...(options.json && { onFailure: printAsJson }),
       });
       model.dispose();
       if (out !== undefined && task !== 'semantic') {
@@ -157,8 +152,7 @@ export const segment = defineCommand({
         if (!options.json)
           process.stdout.write(`segments of ${plural(files.length, 'picture')} in ${printable(target)}\n`);
       }
-      process.stderr.write(summarize(outcome, inputs.length));
-      return outcome.failures.length > 0 ? exitCodes.failure : exitCodes.success;
+      return conclude(outcome, inputs.length);
     });
   },
 });

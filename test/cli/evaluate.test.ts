@@ -1,9 +1,9 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { PanopticDataset } from '../../models/evaluation/panoptic-evaluator.ts';
-import { readTestJson, testData } from '../support/data.ts';
+import { readTestJson, repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { detrWebgpu } from './run-command.ts';
 
@@ -88,6 +88,13 @@ for (const signal of ['SIGINT', 'SIGKILL'] as const) {
     const other = await detrWebgpu([...detection('scenes-detr', out), '--threshold', '0.5']);
     assert.is(other.exitCode, 2);
     assert.match(other.stderr, /record of an interrupted run with other options/);
+
+    const empty = join(folder, `${signal}-model`);
+    mkdirSync(empty);
+    copyFileSync(join(repositoryRoot, 'weights/embedded/scenes-detr/config.json'), join(empty, 'config.json'));
+    const unloaded = await detrWebgpu(detection(empty, out));
+    assert.is(unloaded.exitCode, 2, 'the model is not even loaded');
+    assert.match(unloaded.stderr, /record of an interrupted run with other options/);
 
     const resumed = await detrWebgpu(detection('scenes-detr', out));
     assert.is(resumed.exitCode, 0);

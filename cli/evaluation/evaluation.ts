@@ -1,0 +1,122 @@
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { Device } from '../../engine/index.ts';
+import { type BatchOptions, conclude, type Outcome, processBatches, RunEnded } from '../batches.ts';
+import { exitCodes } from '../command.ts';
+import { writeJsonFile } from '../files.ts';
+import { Journal } from '../journal.ts';
+import { type ChosenModel, type DeviceChoice, withDevice } from '../models.ts';
+import { plural, printable } from '../terminal.ts';
+
+export interface EvaluationSettings extends DeviceChoice {
+  readonly chosen: ChosenModel;
+  readonly annotations: string;
+  readonly images: string;
+  readonly out: string;
+  readonly batch: number;
+  readonly threshold: number;
+  readonly maskThreshold: number;
+  readonly overlapThreshold: number;
+  readonly limit: number | undefined;
+  readonly restart: boolean;
+  readonly json: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface ListedImage {
+  readonly id: number;
+  readonly file_name?: string;
+}
+
+/** A model that is loaded, and how it runs on a batch of pictures. */
+export interface LoadedModel<Result> {
+  readonly model: { dispose(): void };
+  readonly run: BatchOptions<Result>['run'];
+}
+
+export interface Score {
+  /** For people. */
+  readonly table: string;
+  readonly metrics: object;
+  /** In COCO's results format. */
+  readonly predictions: object;
+}
+
+/** What is measured, on a dataset that was checked. */
+export interface Evaluation<Entry, Result> {
+  readonly listed: readonly ListedImage[];
+  /** What must be the same for a run to go on where another one stopped, beside model, pictures and threshold. */
+  readonly identity: { readonly task: string } & Readonly<Record<string, unknown>>;
+  load(device: Device): Promise<LoadedModel<Result>>;
+  /** What is recorded of a picture. */
+  record(imageId: number, result: Result): Entry;
+  /** Measures what was recorded, by image id. */
+  score(entries: ReadonlyMap<number, Entry>): Promise<Score>;
+}
+
+/** Runs an evaluation, or what an interrupt left of it, to its end or the next interrupt. Returns the exit code. */
+export async function runEvaluation<Entry, Result>(
+  evaluation: Evaluation<Entry, Result>,
+  settings: EvaluationSettings,
+): Promise<number> {
+  const { out, chosen } = settings;
+  const { outcome, journal } = await withDevice(settings, device => processRemaining(evaluation, settings, device));
+  const exitCode = conclude(outcome, evaluation.listed.length);
+  if (outcome.interrupted) {
+    process.stderr.write('run the same command again to go on\n');
+    return exitCodes.interrupted;
+  }
+  const { table, metrics, predictions } = await evaluation.score(journal.entries);
+  const report = { task: evaluation.identity.task, model: chosen.name, ...metrics };
+  await writeJsonFile(join(out, 'predictions.json'), predictions);
+  await writeJsonFile(join(out, 'metrics.json'), report);
+  await rm(journal.path);
+  process.stdout.write(
+    settings.json ? `${JSON.stringify(report)}\n` : `${table}\n\npredictions and metrics in ${printable(out)}\n`,
+  );
+  return exitCode;
+}
+
+/** Runs the model over the pictures that the journal does not know, and records each in it. The journal comes back closed. */
+async function processRemaining<Entry, Result>(
+  { identity, listed, load, record }: Evaluation<Entry, Result>,
+  { chosen, annotations, images, threshold, batch, signal, out, restart }: EvaluationSettings,
+  device: Device,
+): Promise<{ outcome: Outcome; journal: Journal<Entry> }> {
+  const { task, ...others } = identity;
+  const whole = {
+    task,
+    annotations: resolve(annotations),
+    images: resolve(images),
+    model: resolve(chosen.directory),
+    threshold,
+    ...others,
+  };
+  // Before the model, which may take long to load: this may be the record of another run.
+  const journal = await Journal.open<Entry>(join(out, 'unfinished.jsonl'), whole, restart);
+  try {
+    const remaining = listed.filter(({ id }) => !journal.entries.has(id));
+    if (remaining.length < listed.length) {
+      process.stderr.write(`${plural(listed.length - remaining.length, 'picture')} done before (${printable(out)})\n`);
+    }
+    const inputs = remaining.map(({ id, file_name: name }) => {
+      return name === undefined
+        ? { path: `image ${id}`, problem: 'expected a file_name in the annotations' }
+        : { path: join(images, name) };
+    });
+    const { model, run } = await load(device);
+    const finish = async ({ index }: { readonly index: number }, result: Result) => {
+      const { id } = remaining[index]!;
+      try {
+        await journal.add(id, record(id, result));
+      } catch (cause) {
+        throw new RunEnded('nothing can be recorded', { cause });
+      }
+    };
+    const outcome = await processBatches(inputs, { batchSize: batch, signal, run, finish });
+    model.dispose();
+    return { outcome, journal };
+  } finally {
+    await journal.close();
+  }
+}
