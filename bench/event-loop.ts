@@ -1,15 +1,19 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import type { HostTensor } from '../engine/index.ts';
+import { withDevice } from '../cli/models.ts';
+import type { Device, HostTensor } from '../engine/index.ts';
 import { Random } from '../kernels/index.ts';
-import { benchOptions, openModel } from './options.ts';
+import { type BenchOptions, openModel } from './options.ts';
 
 const RESOLUTION_MILLISECONDS = 5;
 
 /** How free the caller stays while the device works, and whether memory stays flat over many passes. */
-export async function benchEventLoop(args: string[]): Promise<void> {
-  const { device, model: name, height, width, batch, runs } = await benchOptions(args);
+export async function benchEventLoop(options: BenchOptions): Promise<void> {
+  await withDevice(options, device => watchEventLoop(device, options));
+}
+
+async function watchEventLoop(device: Device, { model: name, size, batch, runs }: BenchOptions): Promise<void> {
   const model = await openModel(name, device);
-  const pixelValues: HostTensor = new Random(1).tensor([batch, model.config.num_channels, height, width]);
+  const pixelValues: HostTensor = new Random(1).tensor([batch, model.config.num_channels, ...size]);
   await model.forward({ pixelValues });
   console.log(`${name}, ${pixelValues.shape.join('x')}, ${device.name}`);
 
@@ -29,7 +33,6 @@ export async function benchEventLoop(args: string[]): Promise<void> {
     console.log(`${key}: ${before[key]} → ${after[key]}`);
   }
   model.dispose();
-  await device.destroy();
 
   function snapshot() {
     const { liveBytes, reservedBytes } = device.memory;

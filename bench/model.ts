@@ -1,6 +1,8 @@
-import type { HostTensor, KernelTiming } from '../engine/index.ts';
+import { withDevice } from '../cli/models.ts';
+import { formatTable } from '../cli/terminal.ts';
+import type { Device, HostTensor, KernelTiming } from '../engine/index.ts';
 import { Random } from '../kernels/index.ts';
-import { benchOptions, median, openModel } from './options.ts';
+import { type BenchOptions, median, openModel } from './options.ts';
 
 interface Share {
   readonly name: string;
@@ -11,11 +13,16 @@ interface Share {
 }
 
 /** Whole forward passes, host to host. */
-export async function benchModel(args: string[]): Promise<void> {
-  const { device, model: name, height, width, batch, runs, json } = await benchOptions(args);
+export async function benchModel(options: BenchOptions): Promise<void> {
+  const report = await withDevice(options, device => timePasses(device, options));
+  if (options.json) console.log(JSON.stringify(report));
+  else print(report);
+}
+
+async function timePasses(device: Device, { model: name, size, batch, runs }: BenchOptions) {
   const model = await openModel(name, device);
   const weightBytes = device.memory.liveBytes;
-  const pixelValues: HostTensor = new Random(1).tensor([batch, model.config.num_channels, height, width]);
+  const pixelValues: HostTensor = new Random(1).tensor([batch, model.config.num_channels, ...size]);
 
   const firstStart = performance.now();
   await model.forward({ pixelValues });
@@ -30,7 +37,8 @@ export async function benchModel(args: string[]): Promise<void> {
   const { peakBytes } = device.memory;
   const { timings } = await device.profile(() => model.forward({ pixelValues }));
   const flops = timings.reduce((sum, timing) => sum + timing.flops, 0);
-  const report = {
+  model.dispose();
+  return {
     model: name,
     device: device.name,
     shape: pixelValues.shape,
@@ -45,10 +53,6 @@ export async function benchModel(args: string[]): Promise<void> {
     stages: sharesBy(timings, timing => timing.stage.split('/')[0]!),
     kernels: sharesBy(timings, timing => timing.kernel),
   };
-  model.dispose();
-  await device.destroy();
-  if (json) console.log(JSON.stringify(report));
-  else print(report);
 }
 
 function sharesBy(timings: readonly KernelTiming[], key: (timing: KernelTiming) => string): Share[] {
@@ -79,21 +83,7 @@ function groupBy<Item>(items: readonly Item[], key: (item: Item) => string): Map
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
 
-function print(report: {
-  model: string;
-  device: string;
-  shape: readonly number[];
-  runs: number;
-  firstMilliseconds: number;
-  medianMilliseconds: number;
-  minimumMilliseconds: number;
-  gigaflops: number;
-  gigaflopsPerSecond: number;
-  weightBytes: number;
-  peakBytes: number;
-  stages: readonly Share[];
-  kernels: readonly Share[];
-}): void {
+function print(report: Awaited<ReturnType<typeof timePasses>>): void {
   console.log(`${report.model}, ${report.shape.join('x')}, ${report.device}`);
   console.log(
     `median ${report.medianMilliseconds.toFixed(0)} ms, minimum ${report.minimumMilliseconds.toFixed(0)} ms of ${report.runs} runs` +
@@ -104,17 +94,16 @@ function print(report: {
     `weights ${megabytes(report.weightBytes)}, peak ${megabytes(report.peakBytes)} (weights + ${megabytes(extra)})`,
   );
   for (const [title, shares] of [['stage', report.stages] as const, ['kernel', report.kernels] as const]) {
-    console.log(
-      `\n${title.padEnd(38)}${'ms'.padStart(9)}${'launches'.padStart(10)}${'GFLOP/s'.padStart(10)}${'GB/s'.padStart(8)}`,
-    );
-    for (const share of shares.toSorted((a, b) => b.milliseconds - a.milliseconds)) {
-      console.log(
-        share.name.padEnd(38) +
-          share.milliseconds.toFixed(1).padStart(9) +
-          String(share.launches).padStart(10) +
-          share.gigaflopsPerSecond.toFixed(1).padStart(10) +
-          share.gigabytesPerSecond.toFixed(1).padStart(8),
-      );
-    }
+    const numbers = ['ms', 'launches', 'GFLOP/s', 'GB/s'].map(title => ({ title, align: 'right' as const }));
+    const rows = shares
+      .toSorted((a, b) => b.milliseconds - a.milliseconds)
+      .map(share => [
+        share.name,
+        share.milliseconds.toFixed(1),
+        String(share.launches),
+        share.gigaflopsPerSecond.toFixed(1),
+        share.gigabytesPerSecond.toFixed(1),
+      ]);
+    console.log(`\n${formatTable([{ title }, ...numbers], rows).trimEnd()}`);
   }
 }

@@ -1,63 +1,46 @@
-import { parseArgs } from 'node:util';
-import { Device, OptionError } from '../engine/index.ts';
+import { deviceOptions } from '../cli/models.ts';
+import { flag, number, type Option, parseCommandLine, text, type Values } from '../cli/options.ts';
+import { type Device, OptionError } from '../engine/index.ts';
 import { modelClass, type RunnableModel } from '../models/auto.ts';
 import { syntheticModel } from '../models/published.ts';
 import { readJson } from '../weights/json-file.ts';
 
-export interface BenchOptions {
+const size: Option<readonly [height: number, width: number]> = {
+  help: 'Size of the pictures in pixels',
+  placeholder: 'HxW',
+  fallback: [800, 1066],
+  shownDefault: '800x1066',
+  parse: value => {
+    const [, height, width] = /^([1-9]\d*)x([1-9]\d*)$/.exec(value) ?? [];
+    if (height === undefined) throw new OptionError(`expected HEIGHTxWIDTH, got ${JSON.stringify(value)}`);
+    return [Number(height), Number(width)];
+  },
+};
+
+/** What the benches share. */
+export const options = {
+  ...deviceOptions,
+  model: text(
+    'NAME',
+    'A folder with a checkpoint, or synthetic:NAME, a published configuration with synthetic weights',
+    'synthetic:facebook/detr-resnet-50',
+  ),
+  size,
+  batch: number('N', { minimum: 1, integer: true }, 'Pictures that go through the model together', 1),
+  runs: number('N', { minimum: 1, integer: true }, 'Forward passes to time', 5),
+  json: flag('Print JSON'),
+};
+
+export interface BenchOptions extends Values<typeof options> {
+  /** What is not an option: kernels. */
   readonly names: readonly string[];
-  readonly device: Device;
-  /** Another device of the same kind. */
-  readonly openDevice: () => Promise<Device>;
-  readonly model: string;
-  readonly height: number;
-  readonly width: number;
-  readonly batch: number;
-  readonly runs: number;
-  readonly json: boolean;
+  readonly help: boolean;
 }
 
-/** Reads the options that the benches share and opens the device. */
-export async function benchOptions(args: string[]): Promise<BenchOptions> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      device: { type: 'string', default: 'auto' },
-      threads: { type: 'string' },
-      model: { type: 'string', default: 'synthetic:facebook/detr-resnet-50' },
-      size: { type: 'string', default: '800x1066' },
-      batch: { type: 'string', default: '1' },
-      runs: { type: 'string', default: '5' },
-      json: { type: 'boolean', default: false },
-    },
-  });
-  const size = /^(\d+)x(\d+)$/.exec(values.size);
-  if (size === null) throw new OptionError(`--size: expected HEIGHTxWIDTH, got ${values.size}`);
-  const openDevice = () =>
-    Device.create({
-      device: values.device as 'auto',
-      revectorize: true,
-      ...(values.threads && { threads: Number(values.threads) }),
-    });
-  return {
-    names: positionals,
-    device: await openDevice(),
-    openDevice,
-    model: values.model,
-    height: Number(size[1]),
-    width: Number(size[2]),
-    batch: positive('--batch', values.batch),
-    runs: positive('--runs', values.runs),
-    json: values.json,
-  };
-}
-
-function positive(option: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new OptionError(`${option}: expected a positive integer, got ${text}`);
-  return value;
+/** @throws OptionError */
+export function benchOptions(args: readonly string[]): BenchOptions {
+  const { values, positionals, help } = parseCommandLine(args, options);
+  return { ...values, names: positionals, help };
 }
 
 const SYNTHETIC = 'synthetic:';
