@@ -11,16 +11,22 @@ import { brotliDecompressSync } from 'node:zlib';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Asks Dawn, in a process of its own, which adapter an environment offers; null when there is none. */
-export function probeAdapter(environment) {
+/**
+ * Asks Dawn, in a process of its own, which adapter an environment offers: its name, and whether it computes in software
+ * (told as engine/webgpu/adapter.ts does); null when there is none.
+ */
+function probeAdapter(environment) {
   const program = `
     import { create } from 'webgpu';
     globalThis.gpu = create([]);
     const adapter = await globalThis.gpu.requestAdapter();
     if (adapter) {
-      const { vendor, architecture, device, description } = adapter.info;
+      const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
       (await adapter.requestDevice()).destroy();
-      console.log(JSON.stringify([description, device, architecture, vendor].find(text => text) ?? 'unnamed adapter'));
+      const name = [description, device, architecture, vendor].find(text => text) ?? 'unnamed adapter';
+      const isSoftware = /llvmpipe|lavapipe|swiftshader|basic render|software/i;
+      const software = isFallbackAdapter || isSoftware.test([description, device, architecture].join(' '));
+      console.log(JSON.stringify({ name, software }));
     }
     process.exit(0);`;
   try {
@@ -78,12 +84,23 @@ function* readTar(archive) {
 
 /**
  * The environment in which `webgpu` finds an adapter, and the adapter's name; throws when there is none.
- * DETR_ADAPTER=swiftshader passes over the machine's own drivers.
+ * DETR_ADAPTER=swiftshader passes over the machine's own drivers; DETR_ADAPTER=hardware takes nothing but a GPU, so that
+ * one whose driver is not found is not replaced without a word.
  */
 export function findAdapter() {
-  if (process.env.DETR_ADAPTER !== 'swiftshader') {
-    const name = probeAdapter(process.env);
-    if (name !== null) return { name, environment: { ...process.env } };
+  const wanted = process.env.DETR_ADAPTER ?? '';
+  if (!['', 'hardware', 'swiftshader'].includes(wanted)) {
+    throw new Error(`DETR_ADAPTER: expected hardware or swiftshader, got ${wanted}`);
+  }
+  if (wanted !== 'swiftshader') {
+    const adapter = probeAdapter(process.env);
+    if (wanted === 'hardware' && (adapter === null || adapter.software)) {
+      const got = adapter === null ? 'none' : `only ${adapter.name}, which is software`;
+      const advice =
+        'are the Vulkan loader (libvulkan.so.1) and the driver installed, and does VK_DRIVER_FILES name its ICD?';
+      throw new Error(`DETR_ADAPTER=hardware: expected a GPU, got ${got}; ${advice}`);
+    }
+    if (adapter !== null) return { name: adapter.name, environment: { ...process.env } };
   }
   const folder = unpackSwiftShader();
   if (folder === null) {
@@ -96,8 +113,8 @@ export function findAdapter() {
     VK_DRIVER_FILES: driver,
     VK_ICD_FILENAMES: driver,
   };
-  const name = probeAdapter(environment);
-  if (name === null)
+  const adapter = probeAdapter(environment);
+  if (adapter === null)
     throw new Error(`no WebGPU adapter: neither this machine's drivers nor SwiftShader (${folder}) work`);
-  return { name, environment };
+  return { name: adapter.name, environment };
 }

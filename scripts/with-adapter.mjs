@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Runs a command with a WebGPU adapter, a software one where the machine has none:
 //     node scripts/with-adapter.mjs node dist/test/kernels/linear.test.js
+// DETR_ADAPTER=hardware demands a GPU, DETR_ADAPTER=swiftshader passes over it.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { findAdapter } from './adapter.mjs';
