@@ -1,7 +1,7 @@
 // Builds dist/: TypeScript to JavaScript, and the AssemblyScript kernels to WebAssembly three times, so that the
 // cpu device can pick at run time: plain SIMD, with relaxed SIMD (fused multiply-add), and with tiles for joined vectors too.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -11,33 +11,25 @@ const run = (command, args) => execFileSync(command, args, { cwd: root, stdio: '
 
 run(bin('tsc'), ['--pretty']);
 
-const entry = 'kernels/kernels.assembly.ts';
-if (existsSync(join(root, entry))) {
-  mkdirSync(join(root, 'dist/kernels'), { recursive: true });
-  const shared = [
-    entry,
-    '--importMemory',
-    '--sharedMemory',
-    '--initialMemory=16',
-    '--maximumMemory=65536',
-    '--memoryBase=0',
-    '--runtime=stub',
-    '--optimizeLevel=3',
-    '--shrinkLevel=0',
-    '--noAssert',
-    '--disableWarning=112', // about v128 in functions that stay inside the module
-    '--enable=simd,threads,relaxed-simd',
-  ];
-  for (const [name, relaxed, wide] of [
-    ['kernels', 0, 0],
-    ['kernels.relaxed', 1, 0],
-    ['kernels.wide', 1, 1],
-  ]) {
-    run(bin('asc'), [
-      ...shared,
-      `--use=RELAXED=${relaxed}`,
-      `--use=WIDE=${wide}`,
-      `--outFile=dist/kernels/${name}.wasm`,
-    ]);
-  }
+mkdirSync(join(root, 'dist/kernels'), { recursive: true });
+const shared = [
+  'kernels/kernels.assembly.ts',
+  '--importMemory',
+  '--sharedMemory',
+  '--initialMemory=16',
+  '--maximumMemory=65536',
+  '--memoryBase=0',
+  '--runtime=stub',
+  '--optimizeLevel=3',
+  '--shrinkLevel=0',
+  '--noAssert',
+  '--disableWarning=112', // about v128 in functions that stay inside the module
+  '--enable=simd,threads,relaxed-simd',
+];
+for (const [name, relaxed, wide] of [
+  ['kernels', 0, 0],
+  ['kernels.relaxed', 1, 0],
+  ['kernels.wide', 1, 1],
+]) {
+  run(bin('asc'), [...shared, `--use=RELAXED=${relaxed}`, `--use=WIDE=${wide}`, `--outFile=dist/kernels/${name}.wasm`]);
 }

@@ -115,9 +115,10 @@ test('what package.json points at is there after a build', () => {
   for (const target of targets) assert.ok(existsSync(join(repositoryRoot, target)), target);
   assert.match(read(Object.values(manifest.bin)[0]!), /^#!\/usr\/bin\/env node\n/);
   assert.equal(Object.keys(manifest.dependencies).sort(), ['jpeg-js', 'pngjs', 'webgpu']);
+  assert.match(manifest.scripts.prepack!, /build/, 'a package from a fresh clone is built first');
 });
 
-test('the package holds what runs, and neither tests nor benchmarks', () => {
+test('the package holds what runs, and neither tests, benchmarks nor source maps', () => {
   const listed = JSON.parse(
     execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
       cwd: repositoryRoot,
@@ -140,8 +141,9 @@ test('the package holds what runs, and neither tests nor benchmarks', () => {
     assert.ok(files.includes(needed), `${needed} is missing`);
   }
   assert.equal(
-    files.filter(file => /^dist\/(test|bench)\//.test(file)),
+    files.filter(file => /^dist\/(test|bench)\/|\.map$/.test(file)),
     [],
+    'maps point at sources that are not in the package',
   );
 });
 
