@@ -41,6 +41,8 @@ export abstract class Device {
   #stages: string[] = [];
   #liveBytes = 0;
   #peakBytes = 0;
+  /** While `profile` runs, where devices put the time of every launch. */
+  protected timings: KernelTiming[] | undefined;
 
   /** @throws OptionError for an unknown kind, DeviceError when the asked-for device is not to be had. */
   static async create(options: DeviceOptions = {}): Promise<Device> {
@@ -64,8 +66,6 @@ export abstract class Device {
   abstract read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>>;
   /** Resolves when all work recorded so far is done. */
   abstract finish(): Promise<void>;
-  /** Runs `body`, waits for the device, and returns the time of every launch that it recorded. */
-  abstract profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }>;
   /** Frees everything; tensors of this device become unusable. Idempotent. */
   abstract destroy(): Promise<void>;
 
@@ -147,6 +147,24 @@ export abstract class Device {
       return body();
     } finally {
       this.#stages.pop();
+    }
+  }
+
+  /**
+   * Runs `body`, waits for the device, and returns the time of every launch that it recorded.
+   * @throws DeviceError while another profile runs
+   */
+  async profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }> {
+    if (this.timings !== undefined) throw new DeviceError('profile: expected one profile at a time, got a second');
+    await this.finish();
+    const timings: KernelTiming[] = [];
+    this.timings = timings;
+    try {
+      const result = await body();
+      await this.finish();
+      return { result, timings };
+    } finally {
+      this.timings = undefined;
     }
   }
 

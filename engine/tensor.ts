@@ -12,6 +12,18 @@ export interface Storage {
 /** The host array type of a data type. */
 export type HostArray<Type extends DataType> = Type extends 'int32' ? Int32Array : Float32Array;
 
+/** A copy of `length` elements of a data type that lie in `buffer`. */
+export function hostArray<Type extends DataType>(
+  dtype: Type,
+  buffer: ArrayBufferLike,
+  byteOffset: number,
+  length: number,
+): HostArray<Type> {
+  const Constructor = (dtype === 'int32' ? Int32Array : Float32Array) as Float32ArrayConstructor;
+  // A copy by construction, unlike `set` and `slice`, does not fill the array with zeros first.
+  return new Constructor(new Constructor(buffer as ArrayBuffer, byteOffset, length)) as unknown as HostArray<Type>;
+}
+
 /**
  * A dense row-major tensor in device memory. Created by kernels and by `device.tensor(…)`; released by the enclosing
  * `device.scope`, or by `dispose()` outside of any scope.

@@ -3,8 +3,8 @@ import { Worker } from 'node:worker_threads';
 import { Device } from '../device.ts';
 import { DeviceError, DeviceLostError, OptionError, OutOfMemoryError } from '../errors.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
-import { type KernelTiming, type Launch, writeScalars } from '../launch.ts';
-import type { HostArray, Storage, Tensor } from '../tensor.ts';
+import { type Launch, writeScalars } from '../launch.ts';
+import { type HostArray, hostArray, type Storage, type Tensor } from '../tensor.ts';
 import { Allocator, alignUp } from './allocator.ts';
 import { type KernelModule, loadKernelModule } from './module.ts';
 import { type BatchMessage, type DoneMessage, WORDS_PER_LAUNCH, Word, type WorkerData } from './protocol.ts';
@@ -62,7 +62,6 @@ export class CpuDevice extends Device {
   #completedBatch = 0;
   #idle: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
-  #timings: KernelTiming[] | undefined;
   /** When the last launch that was timed ended. */
   #lastEndMilliseconds = 0;
   #lost: DeviceLostError | undefined;
@@ -116,12 +115,7 @@ export class CpuDevice extends Device {
     storage.references += 1;
     try {
       await this.finish();
-      const Constructor = (tensor.dtype === 'int32' ? Int32Array : Float32Array) as Float32ArrayConstructor;
-      // A copy by construction, unlike `set`, does not fill the array with zeros first.
-      const data = new Constructor(
-        new Constructor(this.#memory.buffer as unknown as ArrayBuffer, address, tensor.size),
-      );
-      return { shape: tensor.shape, data: data as unknown as HostArray<Type> };
+      return { shape: tensor.shape, data: hostArray(tensor.dtype, this.#memory.buffer, address, tensor.size) };
     } finally {
       this.dereference(storage);
     }
@@ -134,20 +128,6 @@ export class CpuDevice extends Device {
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure !== undefined) throw failure;
-  }
-
-  override async profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }> {
-    if (this.#timings !== undefined) throw new DeviceError('profile: expected one profile at a time, got a second');
-    await this.finish();
-    const timings: KernelTiming[] = [];
-    this.#timings = timings;
-    try {
-      const result = await body();
-      await this.finish();
-      return { result, timings };
-    } finally {
-      this.#timings = undefined;
-    }
   }
 
   override async destroy(): Promise<void> {
@@ -287,7 +267,7 @@ export class CpuDevice extends Device {
 
   /** A launch takes from the end of the one before, or from when its batch was sent, to its own end. */
   #collectTimings({ launches, address, startMilliseconds }: Batch): void {
-    const timings = this.#timings;
+    const { timings } = this;
     if (timings === undefined) return;
     const words = new Int32Array(this.#memory.buffer);
     launches.forEach(({ launch, stage }, index) => {

@@ -2,7 +2,7 @@ import { Device } from '../device.ts';
 import { DetrError, DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import type { AdapterTraits, Cost, KernelTiming, Launch } from '../launch.ts';
-import type { HostArray, Storage, Tensor } from '../tensor.ts';
+import { type HostArray, hostArray, type Storage, type Tensor } from '../tensor.ts';
 import { type OpenedAdapter, openAdapter } from './adapter.ts';
 import { BufferPool, type PooledBuffer } from './buffer-pool.ts';
 import { BUFFER_USAGE, MAP_MODE_READ } from './constants.ts';
@@ -89,7 +89,6 @@ export class WebGpuDevice extends Device {
   #lost: DeviceLostError | undefined;
   readonly #onUncapturedError = ({ error }: GPUUncapturedErrorEvent): void =>
     this.#fail(errorOf(error.constructor.name, error.message));
-  #timings: KernelTiming[] | undefined;
 
   private constructor({ gpuDevice, traits, name }: OpenedAdapter) {
     super();
@@ -171,8 +170,7 @@ export class WebGpuDevice extends Device {
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
     this.#assertAlive();
-    const { shape, byteLength } = tensor;
-    const Constructor = (tensor.dtype === 'int32' ? Int32Array : Float32Array) as Float32ArrayConstructor;
+    const { shape, dtype, size, byteLength } = tensor;
     const source = this.#bufferOf(tensor, 'read');
     const destination = this.#stagingBuffers.take(byteLength);
     this.accountFor(byteLength);
@@ -184,8 +182,7 @@ export class WebGpuDevice extends Device {
         submission,
         calmly(() => destination.gpuBuffer.mapAsync(MAP_MODE_READ)),
       );
-      const data = new Constructor(destination.gpuBuffer.getMappedRange(0, byteLength).slice(0));
-      return { shape, data: data as unknown as HostArray<Type> };
+      return { shape, data: hostArray(dtype, destination.gpuBuffer.getMappedRange(0, byteLength), 0, size) };
     } finally {
       destination.gpuBuffer.unmap();
       this.accountFor(-byteLength);
@@ -200,20 +197,6 @@ export class WebGpuDevice extends Device {
       submission,
       calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()),
     );
-  }
-
-  override async profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }> {
-    if (this.#timings !== undefined) throw new DeviceError('profile: expected one profile at a time, got a second');
-    await this.finish();
-    const timings: KernelTiming[] = [];
-    this.#timings = timings;
-    try {
-      const result = await body();
-      await this.finish();
-      return { result, timings };
-    } finally {
-      this.#timings = undefined;
-    }
   }
 
   override async destroy(): Promise<void> {
@@ -297,8 +280,8 @@ export class WebGpuDevice extends Device {
     try {
       await this.#compilePipelines(batch);
       if (this.#lost === undefined) {
-        if (this.#timings === undefined) checked = this.#check(() => this.#encodeAndSubmit(batch.commands, batch));
-        else await this.#submitTimed(batch, this.#timings);
+        if (this.timings === undefined) checked = this.#check(() => this.#encodeAndSubmit(batch.commands, batch));
+        else await this.#submitTimed(batch, this.timings);
       }
     } catch (error) {
       this.#fail(error instanceof DetrError ? error : errorOf('', String(error)));

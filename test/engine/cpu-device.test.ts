@@ -275,6 +275,22 @@ testOnDevice('a tensor of another device is neither read nor given to a kernel',
   await other.destroy();
 });
 
+testOnDevice('a profile has a time for every launch, and is the only one', async device => {
+  const { result, timings } = await device.profile(async () => {
+    const error = await rejection(device.profile(async () => {}));
+    assert.instance(error, DeviceError);
+    assert.match(error.message, /^profile: expected one profile at a time/);
+    return relu(device);
+  });
+  assertRelu(result);
+  assert.equal(
+    timings.map(({ kernel, flops, bytes }) => ({ kernel, flops, bytes })),
+    [{ kernel: 'activate', flops: 1000, bytes: 8000 }],
+  );
+  assert.ok(timings[0]!.milliseconds >= 0);
+  assert.equal((await device.profile(async () => {})).timings, []);
+});
+
 testOnDevice('reshape refuses what is no shape, and shapes of other sizes', async device => {
   const wrong: readonly [from: readonly number[], to: readonly number[], message: RegExp][] = [
     [[6], [-2, -3], /expected whole sizes from 0, of which one may be -1, got \[-2, -3\]$/],
