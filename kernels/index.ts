@@ -32,7 +32,6 @@ import {
   gatherRowsKernel,
   permuteKernel,
   sliceKernel,
-  unflattenSpaceKernel,
 } from './shape/shape.ts';
 import { softmaxKernel } from './softmax/softmax.ts';
 import { topKKernel } from './top-k/top-k.ts';
@@ -81,7 +80,7 @@ export {
 } from './positions/positions.ts';
 export { Random } from './random.ts';
 export { downsampleMask, type ResizeNearestOptions, resizeBilinear, resizeNearest } from './resize/resize.ts';
-export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice, unflattenSpace } from './shape/shape.ts';
+export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice } from './shape/shape.ts';
 export { softmax } from './softmax/softmax.ts';
 export {
   type TopK,
@@ -100,7 +99,6 @@ export const allKernels: readonly Kernel<unknown>[] = [
   // shape
   permuteKernel,
   flattenSpaceKernel,
-  unflattenSpaceKernel,
   concatenateKernel,
   sliceKernel,
   broadcastToKernel,

@@ -11,7 +11,6 @@ import {
 import { broadcastShapes, planBroadcast } from '../broadcast.ts';
 import { expectAxis, expectShape } from '../expect.ts';
 import { defineKernel, floats, integers } from '../kernel.ts';
-import type { Random } from '../random.ts';
 import { planCopy, planGatherRows } from './shape.wgsl.ts';
 import { planStridedCopy, type StridedCopy, stridesOf } from './strided.ts';
 
@@ -66,16 +65,6 @@ export function flattenSpace<Type extends DataType>(x: Tensor<Type>): Tensor<Typ
   expectShape('flattenSpace', 'x', x, ['B', 'C', 'H', 'W'], x.dtype);
   const [batch, channels, height, width] = x.shape as [number, number, number, number];
   return reorder('flattenSpace', x, [0, 2, 3, 1], [batch, height * width, channels]);
-}
-
-/** [B, H · W, C] to [B, C, H, W]. @throws ShapeError if the size is not that of the tokens */
-export function unflattenSpace<Type extends DataType>(
-  x: Tensor<Type>,
-  [height, width]: readonly [number, number],
-): Tensor<Type> {
-  expectShape('unflattenSpace', 'x', x, ['B', height * width, 'C'], x.dtype);
-  const [batch, , channels] = x.shape as [number, number, number];
-  return reorder('unflattenSpace', x, [0, 2, 1], [batch, channels, height, width]);
 }
 
 function reorder<Type extends DataType>(
@@ -254,53 +243,29 @@ export interface SpaceProblem {
   readonly width: number;
 }
 
-const SPACE_CASES = {
-  'projected features, 800x1066': { batch: 1, channels: 256, height: 25, width: 34 },
-  'stride 8, 800x1066': { batch: 1, channels: 256, height: 100, width: 134 },
-} as const;
-
-const SPACE_EDGES = {
-  'empty batch': { batch: 0, channels: 3, height: 2, width: 5 },
-  'one channel': { batch: 2, channels: 1, height: 3, width: 7 },
-  'one pixel': { batch: 2, channels: 7, height: 1, width: 1 },
-} as const;
-
-function randomSpace(random: Random): SpaceProblem {
-  return {
+export const flattenSpaceKernel = defineKernel<SpaceProblem>({
+  name: 'flattenSpace',
+  cases: {
+    'projected features, 800x1066': { batch: 1, channels: 256, height: 25, width: 34 },
+    'stride 8, 800x1066': { batch: 1, channels: 256, height: 100, width: 134 },
+  },
+  edges: {
+    'empty batch': { batch: 0, channels: 3, height: 2, width: 5 },
+    'one channel': { batch: 2, channels: 1, height: 3, width: 7 },
+    'one pixel': { batch: 2, channels: 7, height: 1, width: 1 },
+  },
+  random: random => ({
     batch: random.pick([1, 2, 3]),
     channels: random.pick([1, 3, 4, 17, 32]),
     height: random.pick([1, 2, 5, 13]),
     width: random.pick([1, 3, 4, 17]),
-  };
-}
-
-const spaceCost = ({ batch, channels, height, width }: SpaceProblem) => copyCost(batch * channels * height * width);
-
-export const flattenSpaceKernel = defineKernel<SpaceProblem>({
-  name: 'flattenSpace',
-  cases: SPACE_CASES,
-  edges: SPACE_EDGES,
-  random: randomSpace,
+  }),
   inputs: ({ batch, channels, height, width }, random) => ({ x: random.tensor([batch, channels, height, width]) }),
   prepare(device, _, inputs) {
     const x = device.tensor(floats(inputs, 'x'));
     return () => [flattenSpace(x)];
   },
-  cost: spaceCost,
-  tolerance: 0,
-});
-
-export const unflattenSpaceKernel = defineKernel<SpaceProblem>({
-  name: 'unflattenSpace',
-  cases: SPACE_CASES,
-  edges: SPACE_EDGES,
-  random: randomSpace,
-  inputs: ({ batch, channels, height, width }, random) => ({ x: random.tensor([batch, height * width, channels]) }),
-  prepare(device, { height, width }, inputs) {
-    const x = device.tensor(floats(inputs, 'x'));
-    return () => [unflattenSpace(x, [height, width])];
-  },
-  cost: spaceCost,
+  cost: ({ batch, channels, height, width }) => copyCost(batch * channels * height * width),
   tolerance: 0,
 });
 

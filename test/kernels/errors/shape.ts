@@ -1,12 +1,4 @@
-import {
-  broadcastTo,
-  concatenate,
-  flattenSpace,
-  gatherRows,
-  permute,
-  slice,
-  unflattenSpace,
-} from '../../../kernels/index.ts';
+import { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice } from '../../../kernels/index.ts';
 import type { ErrorCases } from './error-case.ts';
 
 export const shapeErrors: ErrorCases = {
@@ -28,12 +20,6 @@ export const shapeErrors: ErrorCases = {
     {
       message: /^flattenSpace: expected x \[B, C, H, W\], got \[2, 3, 4\]$/,
       call: (_, tensor) => flattenSpace(tensor([2, 3, 4])),
-    },
-  ],
-  unflattenSpace: [
-    {
-      message: /^unflattenSpace: expected x \[B, 6, C\], got \[1, 5, 4\]$/,
-      call: (_, tensor) => unflattenSpace(tensor([1, 5, 4]), [2, 3]),
     },
   ],
   concatenate: [

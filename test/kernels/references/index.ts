@@ -30,7 +30,6 @@ import {
   gatherRowsReference,
   permuteReference,
   sliceReference,
-  unflattenSpaceReference,
 } from './shape.ts';
 import { softmaxReference } from './softmax.ts';
 import { topKReference } from './top-k.ts';
@@ -48,7 +47,6 @@ export const references: Readonly<Record<string, Reference<unknown>>> = {
   // shape
   permute: permuteReference,
   flattenSpace: flattenSpaceReference,
-  unflattenSpace: unflattenSpaceReference,
   concatenate: concatenateReference,
   slice: sliceReference,
   broadcastTo: broadcastToReference,

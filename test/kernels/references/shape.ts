@@ -44,22 +44,6 @@ export const flattenSpaceReference: Reference<SpaceProblem> = {
   },
 };
 
-export const unflattenSpaceReference: Reference<SpaceProblem> = {
-  outputs({ batch, channels, height, width }, inputs) {
-    const x = floats(inputs, 'x').data;
-    const shape = [batch, channels, height, width];
-    return [
-      {
-        shape,
-        at(index) {
-          const [b, channel, row, column] = unravel(index, shape) as [number, number, number, number];
-          return x[ravel([b, row * width + column, channel], [batch, height * width, channels])]!;
-        },
-      },
-    ];
-  },
-};
-
 export const concatenateReference: Reference<ConcatenateProblem> = {
   outputs({ shapes, axis }, inputs) {
     const along = axis < 0 ? axis + shapes[0]!.length : axis;
