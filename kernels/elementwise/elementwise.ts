@@ -93,13 +93,6 @@ export interface BinaryProblem {
   readonly b: readonly number[];
 }
 
-const BINARY_CASES = {
-  'positions onto encoder tokens, 800x1066': { a: [1, 850, 256], b: [1, 850, 256] },
-  'query positions onto a batch of 4': { a: [4, 100, 256], b: [1, 100, 256] },
-  'adapter onto the mask head, stride 4': { a: [100, 32, 200, 267], b: [1, 32, 200, 267] },
-  'squeeze-excite scale, stride 8': { a: [1, 120, 100, 134], b: [1, 120, 1, 1] },
-} as const;
-
 const BINARY_EDGES = {
   'empty batch': { a: [0, 3, 17], b: [3, 17] },
   'empty rows': { a: [2, 5, 0], b: [1, 5, 1] },
@@ -111,10 +104,14 @@ const BINARY_EDGES = {
   'four axes': { a: [2, 1, 3, 1], b: [1, 5, 1, 7] },
 } as const;
 
-function binaryKernel(name: 'add' | 'multiply', launcher: typeof add): Kernel<BinaryProblem> {
+function binaryKernel(
+  name: 'add' | 'multiply',
+  launcher: typeof add,
+  cases: Readonly<Record<string, BinaryProblem>>,
+): Kernel<BinaryProblem> {
   return defineKernel<BinaryProblem>({
     name,
-    cases: BINARY_CASES,
+    cases,
     edges: BINARY_EDGES,
     random: random => randomBinary(random),
     inputs: ({ a, b }, random) => ({ a: random.tensor(a), b: random.tensor(b) }),
@@ -128,8 +125,16 @@ function binaryKernel(name: 'add' | 'multiply', launcher: typeof add): Kernel<Bi
   });
 }
 
-export const addKernel = binaryKernel('add', add);
-export const multiplyKernel = binaryKernel('multiply', multiply);
+export const addKernel = binaryKernel('add', add, {
+  'positions onto encoder tokens, 800x1066': { a: [1, 850, 256], b: [1, 850, 256] },
+  'query positions onto a batch of 4': { a: [4, 100, 256], b: [100, 256] },
+  'adapter onto the mask head, stride 4, 4 queries': { a: [4, 32, 200, 267], b: [1, 32, 200, 267] },
+});
+export const multiplyKernel = binaryKernel('multiply', multiply, {
+  'squeeze-excite scale, stride 16': { a: [1, 192, 50, 67], b: [1, 192, 1, 1] },
+  'reference points on 4 levels': { a: [1, 300, 1, 2], b: [1, 1, 4, 2] },
+  'query scale': { a: [1, 300, 256], b: [1, 300, 256] },
+});
 
 function randomBinary(random: Random): BinaryProblem {
   const shape = Array.from({ length: random.integer(1, 4) }, () => random.pick([1, 2, 3, 8, 17, 33]));
@@ -153,10 +158,8 @@ export interface ActivateProblem {
 export const activateKernel = defineKernel<ActivateProblem>({
   name: 'activate',
   cases: {
-    'stem relu, 800x1066': { shape: [1, 64, 400, 533], activation: 'relu' },
-    'feed-forward gelu, 800x1066': { shape: [1, 850, 2048], activation: 'gelu' },
     'box sigmoid': { shape: [1, 100, 4], activation: 'sigmoid' },
-    'mobilenet hard-swish, stride 2': { shape: [1, 16, 400, 533], activation: 'hardswish' },
+    'sigmoid of reference points': { shape: [300, 2], activation: 'sigmoid' },
   },
   edges: {
     'empty batch': { shape: [0, 4], activation: 'relu' },

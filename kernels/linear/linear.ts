@@ -146,7 +146,7 @@ export const linearKernel = defineKernel<LinearProblem>({
     'attention projection, 800x1066': { rows: [1, 850], inFeatures: 256, outFeatures: 256, bias: true },
     'decoder projection': { rows: [1, 100], inFeatures: 256, outFeatures: 256, bias: true },
     'class head': { rows: [1, 100], inFeatures: 256, outFeatures: 92, bias: true },
-    'box head': { rows: [1, 100], inFeatures: 256, outFeatures: 4, bias: true, activation: 'sigmoid' },
+    'box head': { rows: [1, 100], inFeatures: 256, outFeatures: 4, bias: true },
     'deformable projection, 800x1066': { rows: [1, 17821], inFeatures: 256, outFeatures: 256, bias: true },
   },
   random: random => ({

@@ -92,7 +92,8 @@ export const matmulKernel = defineKernel<MatmulProblem>({
   name: 'matmul',
   hasForms: true,
   cases: {
-    'mask attention, 800x1066': { a: [8, 100, 32], b: [8, 850, 32], transposeB: true },
+    'mask attention, 800x1066': { a: [1, 8, 100, 32], b: [1, 8, 850, 32], transposeB: true },
+    // No model's, but a yardstick: the sizes of a feed-forward layer without its bias and activation.
     'one matrix, 850 x 256 x 2048': { a: [850, 256], b: [256, 2048] },
   },
   edges: { 'more workgroups than a dimension holds': { a: [70_000, 2, 3], b: [70_000, 3, 2] } },

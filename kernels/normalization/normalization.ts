@@ -168,8 +168,8 @@ export const groupNormKernel = defineKernel<GroupNormProblem>({
       epsilon: 1e-5,
       activation: 'linear',
     },
-    'mask head lay1, 20 queries': { shape: [20, 264, 25, 34], groups: 8, epsilon: 1e-5, activation: 'relu' },
-    'mask head lay5, 20 queries': { shape: [20, 16, 200, 267], groups: 8, epsilon: 1e-5, activation: 'relu' },
+    'mask head lay1, 4 queries': { shape: [4, 264, 25, 34], groups: 8, epsilon: 1e-5, activation: 'relu' },
+    'mask head lay5, 4 queries': { shape: [4, 16, 200, 267], groups: 8, epsilon: 1e-5, activation: 'relu' },
   },
   edges: {
     'empty batch': { shape: [0, 4, 3, 3], groups: 2, epsilon: 1e-5, activation: 'linear' },

@@ -206,8 +206,8 @@ export interface PermuteProblem {
 export const permuteKernel = defineKernel<PermuteProblem>({
   name: 'permute',
   cases: {
-    'deformable values per head': { shape: [1, 17821, 8, 32], order: [0, 2, 1, 3] },
-    'mask attention maps': { shape: [1, 100, 8, 850], order: [0, 2, 1, 3] },
+    'keys of the mask attention per head, 800x1066': { shape: [1, 850, 8, 32], order: [0, 2, 1, 3] },
+    'mask attention per query, 800x1066': { shape: [1, 8, 100, 850], order: [0, 2, 1, 3] },
   },
   edges: {
     'empty batch': { shape: [0, 3, 17], order: [0, 2, 1] },
@@ -286,13 +286,7 @@ export const concatenateKernel = defineKernel<ConcatenateProblem>({
       ],
       axis: 1,
     },
-    'mask head input, 20 queries': {
-      shapes: [
-        [20, 256, 25, 34],
-        [20, 8, 25, 34],
-      ],
-      axis: 1,
-    },
+    'masks of 4 queries each, 800x1066': { shapes: Array.from({ length: 25 }, () => [4, 1, 200, 267]), axis: 0 },
   },
   edges: {
     'empty batch': {
@@ -350,7 +344,7 @@ export const sliceKernel = defineKernel<SliceProblem>({
   name: 'slice',
   cases: {
     'query positions of two-stage embeddings': { shape: [1, 300, 512], axis: 2, start: 0, end: 256 },
-    'the first level of the encoder tokens': { shape: [1, 17821, 256], axis: 1, start: 0, end: 13400 },
+    'objectness of two-stage proposals, 800x1066': { shape: [1, 17821, 91], axis: 2, start: 0, end: 1 },
   },
   edges: {
     nothing: { shape: [2, 3, 5], axis: 1, start: 2, end: 2 },
@@ -380,8 +374,8 @@ export interface BroadcastToProblem {
 export const broadcastToKernel = defineKernel<BroadcastToProblem>({
   name: 'broadcastTo',
   cases: {
-    'query positions for a batch of 4': { from: [1, 100, 256], to: [4, 100, 256] },
-    'projected features for 20 queries': { from: [1, 1, 256, 850], to: [1, 20, 256, 850] },
+    'query embeddings for a batch of 4': { from: [300, 256], to: [4, 300, 256] },
+    'reference points for a batch of 4': { from: [300, 2], to: [4, 300, 2] },
   },
   edges: {
     'empty batch': { from: [1, 3], to: [0, 3] },
@@ -414,7 +408,6 @@ export const gatherRowsKernel = defineKernel<GatherRowsProblem>({
   name: 'gatherRows',
   cases: {
     'two-stage proposals, 800x1066': { batch: 1, available: 17821, chosen: 300, width: 4 },
-    'two-stage features, 800x1066': { batch: 1, available: 17821, chosen: 300, width: 256 },
   },
   edges: {
     'empty batch': { batch: 0, available: 3, chosen: 2, width: 4 },

@@ -45,9 +45,7 @@ export const softmaxKernel = defineKernel<SoftmaxProblem>({
   name: 'softmax',
   hasForms: true,
   cases: {
-    'class scores': { shape: [1, 100, 92] },
     'mask attention over heads and space, 800x1066': { shape: [1, 100, 6800] },
-    'encoder scores, 800x1066': { shape: [1, 8, 850, 850] },
   },
   edges: {
     'empty batch': { shape: [0, 5] },

@@ -61,7 +61,7 @@ export const topKKernel = defineKernel<TopKProblem>({
   name: 'topK',
   cases: {
     'two-stage proposals, 800x1066': { batch: 1, size: 17821, k: 300, distinct: Number.POSITIVE_INFINITY },
-    'two-stage proposals, batch of 2': { batch: 2, size: 22223, k: 900, distinct: Number.POSITIVE_INFINITY },
+    'two-stage proposals, 800x1333, batch of 2': { batch: 2, size: 22223, k: 300, distinct: Number.POSITIVE_INFINITY },
   },
   edges: {
     'empty batch': { batch: 0, size: 5, k: 2, distinct: 3 },
