@@ -53,6 +53,13 @@ export function activationByName(name: string): Activation {
   return activation;
 }
 
+/** @throws OptionError `linear: expected one of linear, relu, …, got "rectify"` */
+export function expectActivation(operation: string, activation: Activation): void {
+  if (!activations.includes(activation)) {
+    throw new OptionError(`${operation}: expected one of ${activations.join(', ')}, got ${JSON.stringify(activation)}`);
+  }
+}
+
 /** What `activateVector` in activation.assembly.ts calls the activation; 0 for none. */
 export function activationCode(activation: Activation = 'linear'): number {
   return activations.indexOf(activation);

@@ -122,11 +122,7 @@ const LEAST_TILES = 2 * PANEL_COLUMNS;
 /** Transforming a value takes about as long as this many multiply-adds. */
 const TRANSFORM_COST = 32;
 
-export function conv2dOnCpu(
-  geometry: Conv2dGeometry,
-  activation: Activation | undefined,
-  threads: number,
-): WasmProgram {
+export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation, threads: number): WasmProgram {
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, groups } = geometry;
   const { kernelHeight, kernelWidth, stride, dilation, paddingTop, paddingLeft } = geometry;
   const channelsPerGroup = inChannels / groups;

@@ -9,8 +9,9 @@ import {
   sameShape,
   type Tensor,
 } from '../../engine/index.ts';
-import { type Activation, activations } from '../activation.ts';
-import { defineKernel } from '../kernel.ts';
+import { type Activation, activations, expectActivation } from '../activation.ts';
+import { expectType } from '../expect.ts';
+import { defineKernel, floats } from '../kernel.ts';
 import { conv2dOnCpu, packConv2dForCpu } from './conv2d.cpu.ts';
 import { conv2dProgram, packConv2dForWebGpu } from './conv2d.wgsl.ts';
 
@@ -117,17 +118,20 @@ export function packConv2d(
 
 /**
  * activation(conv(x, W) + b + residual): x [B, C, H, W] to [B, O, P, Q].
- * @throws ShapeError
+ * @throws ShapeError; OptionError for an unknown activation
  */
 export function conv2d(x: Tensor, weights: Conv2dWeights, options: Conv2dOptions = {}): Tensor {
   const { packed, bias } = weights;
-  const { activation, residual } = options;
+  const { activation = 'linear', residual } = options;
   const geometry = conv2dGeometry(x.shape, weights);
   const { batch, outChannels, outHeight, outWidth } = geometry;
   const shape = [batch, outChannels, outHeight, outWidth];
   if (residual !== undefined && !sameShape(residual.shape, shape)) {
     throw new ShapeError(`conv2d: expected a residual ${formatShape(shape)}, got ${formatShape(residual.shape)}`);
   }
+  expectType('conv2d', 'x', x);
+  if (residual !== undefined) expectType('conv2d', 'residual', residual);
+  expectActivation('conv2d', activation);
   const output = x.device.empty(shape);
   x.device.launch({
     kernel: 'conv2d',
@@ -147,7 +151,7 @@ export function conv2d(x: Tensor, weights: Conv2dWeights, options: Conv2dOptions
 }
 
 /** Sizes of a convolution of x [B, C, H, W]. @throws ShapeError */
-export function conv2dGeometry(
+function conv2dGeometry(
   shape: readonly number[],
   weights: Pick<Conv2dWeights, 'inChannels' | 'outChannels' | 'kernel' | 'stride' | 'padding' | 'dilation' | 'groups'>,
 ): Conv2dGeometry {
@@ -331,10 +335,11 @@ export const conv2dKernel = defineKernel<Conv2dProblem>({
     };
   },
   prepare(device, problem, inputs) {
-    const weights = packConv2d(device, inputs.weight as HostTensor, inputs.bias as HostTensor | undefined, problem);
-    const x = device.tensor(inputs.x as HostTensor);
-    const residual = inputs.residual && device.tensor(inputs.residual as HostTensor);
-    return () => [conv2d(x, weights, { activation: problem.activation, residual })];
+    const { bias, residual, activation } = problem;
+    const weights = packConv2d(device, floats(inputs, 'weight'), bias ? floats(inputs, 'bias') : undefined, problem);
+    const x = device.tensor(floats(inputs, 'x'));
+    const added = residual ? device.tensor(floats(inputs, 'residual')) : undefined;
+    return () => [conv2d(x, weights, { activation, residual: added })];
   },
   // Winograd's method spreads a NaN over its tile, and zeros of the padding times an infinite weight are NaN wherever the
   // padding is written out; conv2d.test.ts says what holds for x.

@@ -1,7 +1,7 @@
 // Element by element: sums and products with broadcasting, activations, the inverse of the sigmoid.
 
-import { elementCount, OptionError, type Tensor } from '../../engine/index.ts';
-import { type Activation, activationCode, activations } from '../activation.ts';
+import { elementCount, type Tensor } from '../../engine/index.ts';
+import { type Activation, activationCode, activations, expectActivation } from '../activation.ts';
 import { type BroadcastPlan, broadcastShapes, planBroadcast } from '../broadcast.ts';
 import { expectType } from '../expect.ts';
 import { defineKernel, floats, type Kernel } from '../kernel.ts';
@@ -50,9 +50,7 @@ function walk(count: number, { sizes, strides }: BroadcastPlan): number[] {
 /** The activation of every element. @throws OptionError for an unknown activation */
 export function activate(x: Tensor, activation: Activation): Tensor<'float32'> {
   expectType('activate', 'x', x);
-  if (!activations.includes(activation)) {
-    throw new OptionError(`activate: expected one of ${activations.join(', ')}, got ${JSON.stringify(activation)}`);
-  }
+  expectActivation('activate', activation);
   const out = x.device.empty(x.shape);
   x.device.launch({
     kernel: 'activate',

@@ -9,8 +9,9 @@ import {
   type Tensor,
   type WasmProgram,
 } from '../../engine/index.ts';
-import { type Activation, activationCode, activations } from '../activation.ts';
-import { defineKernel } from '../kernel.ts';
+import { type Activation, activationCode, activations, expectActivation } from '../activation.ts';
+import { expectType } from '../expect.ts';
+import { defineKernel, floats } from '../kernel.ts';
 import { evenParts, PACKING_COST, PANEL_COLUMNS, packTransposedPanels, taskLength } from '../matrix-product.ts';
 import { linearProgram, packLinearForWebGpu } from './linear.wgsl.ts';
 
@@ -58,11 +59,11 @@ export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor
 
 /**
  * activation(x · Wᵀ + b + residual) over the last axis: x [..., K] to [..., N].
- * @throws ShapeError
+ * @throws ShapeError; OptionError for an unknown activation
  */
 export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions = {}): Tensor {
   const { inFeatures, outFeatures, packed, bias } = weights;
-  const { activation, residual } = options;
+  const { activation = 'linear', residual } = options;
   if (x.shape.length === 0 || x.dim(-1) !== inFeatures) {
     throw new ShapeError(`linear: expected x [..., ${inFeatures}], got ${formatShape(x.shape)}`);
   }
@@ -70,6 +71,9 @@ export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions
   if (residual !== undefined && !sameShape(residual.shape, shape)) {
     throw new ShapeError(`linear: expected a residual ${formatShape(shape)}, got ${formatShape(residual.shape)}`);
   }
+  expectType('linear', 'x', x);
+  if (residual !== undefined) expectType('linear', 'residual', residual);
+  expectActivation('linear', activation);
   const rows = elementCount(x.shape.slice(0, -1));
   const output = x.device.empty(shape);
   x.device.launch({
@@ -100,7 +104,7 @@ function linearOnCpu(
   rows: number,
   inFeatures: number,
   outFeatures: number,
-  activation: Activation | undefined,
+  activation: Activation,
   threads: number,
 ): WasmProgram {
   const rowsPerTask = evenParts(rows, 6, MOST_ROWS);
@@ -166,11 +170,11 @@ export const linearKernel = defineKernel<LinearProblem>({
       ...(residual ? { residual: random.tensor([...rows, outFeatures]) } : {}),
     };
   },
-  prepare(device, { activation }, inputs) {
-    const weights = packLinear(device, inputs.weight as HostTensor, inputs.bias as HostTensor | undefined);
-    const x = device.tensor(inputs.x as HostTensor);
-    const residual = inputs.residual && device.tensor(inputs.residual as HostTensor);
-    return () => [linear(x, weights, { activation, residual })];
+  prepare(device, { bias, residual, activation }, inputs) {
+    const weights = packLinear(device, floats(inputs, 'weight'), bias ? floats(inputs, 'bias') : undefined);
+    const x = device.tensor(floats(inputs, 'x'));
+    const added = residual ? device.tensor(floats(inputs, 'residual')) : undefined;
+    return () => [linear(x, weights, { activation, residual: added })];
   },
   cost: ({ rows, inFeatures, outFeatures, residual = false }) =>
     linearCost(elementCount(rows), inFeatures, outFeatures, residual),

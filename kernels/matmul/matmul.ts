@@ -1,14 +1,7 @@
 // M rows of a, K, N columns of the product; leading axes are batches.
-import {
-  elementCount,
-  formatShape,
-  type HostTensor,
-  ShapeError,
-  sameShape,
-  type Tensor,
-  type WasmProgram,
-} from '../../engine/index.ts';
-import { defineKernel } from '../kernel.ts';
+import { elementCount, formatShape, ShapeError, sameShape, type Tensor, type WasmProgram } from '../../engine/index.ts';
+import { expectType } from '../expect.ts';
+import { defineKernel, floats } from '../kernel.ts';
 import { evenParts, PACKING_COST, PANEL_COLUMNS, taskLength } from '../matrix-product.ts';
 import { matmulProgram } from './matmul.wgsl.ts';
 
@@ -25,6 +18,8 @@ export interface MatmulOptions {
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeB = false } = options;
   const sizes = matmulSizes(a.shape, b.shape, transposeB);
+  expectType('matmul', 'a', a);
+  expectType('matmul', 'b', b);
   const { batches, rows, inner, columns, aShared, bShared } = sizes;
   const output = a.device.empty(sizes.shape);
   a.device.launch({
@@ -112,8 +107,8 @@ export const matmulKernel = defineKernel<MatmulProblem>({
     return { a: random.tensor(a), b: random.tensor(b) };
   },
   prepare(device, { transposeB = false }, inputs) {
-    const a = device.tensor(inputs.a as HostTensor);
-    const b = device.tensor(inputs.b as HostTensor);
+    const a = device.tensor(floats(inputs, 'a'));
+    const b = device.tensor(floats(inputs, 'b'));
     return () => [matmul(a, b, { transposeB })];
   },
   cost: ({ a, b, transposeB = false }) => matmulCost(a, b, transposeB),

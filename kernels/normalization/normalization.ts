@@ -2,8 +2,8 @@
 // variance stay exact for values far from 0 (a mean of 10,000 with a deviation of 1).
 // B batch, C channels, H x W space, D features.
 
-import { elementCount, OptionError, ShapeError, type Tensor } from '../../engine/index.ts';
-import { type Activation, activationCode, activations } from '../activation.ts';
+import { elementCount, ShapeError, type Tensor } from '../../engine/index.ts';
+import { type Activation, activationCode, expectActivation } from '../activation.ts';
 import { expectShape, expectType } from '../expect.ts';
 import { defineKernel, floats } from '../kernel.ts';
 import { planGroupNorm, planLayerNorm } from './normalization.wgsl.ts';
@@ -78,9 +78,7 @@ export function groupNorm(
   }
   expectShape('groupNorm', 'weight', weight, [channels]);
   expectShape('groupNorm', 'bias', bias, [channels]);
-  if (!activations.includes(activation)) {
-    throw new OptionError(`groupNorm: expected one of ${activations.join(', ')}, got ${JSON.stringify(activation)}`);
-  }
+  expectActivation('groupNorm', activation);
   const out = x.device.empty(x.shape);
   const channelsPerGroup = channels / groups;
   const space = height * width;

@@ -1,5 +1,5 @@
 import { elementCount, type HostTensor } from '../../../engine/index.ts';
-import { conv2d, linear, matmul, packConv2d, packLinear } from '../../../kernels/index.ts';
+import { type Activation, conv2d, linear, matmul, packConv2d, packLinear } from '../../../kernels/index.ts';
 import type { ErrorCases } from './error-case.ts';
 
 const zeros = (shape: readonly number[]): HostTensor => ({ shape, data: new Float32Array(elementCount(shape)) });
@@ -28,6 +28,20 @@ export const productErrors: ErrorCases = {
       message: /^linear: expected a residual \[5, 2\], got \[5, 3\]$/,
       call: (device, tensor) => linear(tensor([5, 3]), packLinear(device, zeros([2, 3])), { residual: tensor([5, 3]) }),
     },
+    {
+      message: /^linear: expected x in float32, got int32$/,
+      call: (device, tensor) => linear(tensor([5, 3], 'int32'), packLinear(device, zeros([2, 3]))),
+    },
+    {
+      message: /^linear: expected residual in float32, got int32$/,
+      call: (device, tensor) =>
+        linear(tensor([5, 3]), packLinear(device, zeros([2, 3])), { residual: tensor([5, 2], 'int32') }),
+    },
+    {
+      message: /^linear: expected one of linear, relu, .*, got "rectify"$/,
+      call: (device, tensor) =>
+        linear(tensor([5, 3]), packLinear(device, zeros([2, 3])), { activation: 'rectify' as Activation }),
+    },
   ],
   matmul: [
     {
@@ -45,6 +59,14 @@ export const productErrors: ErrorCases = {
     {
       message: /^matmul: expected a .* got \[3\] and \[3, 2\]$/,
       call: (_, tensor) => matmul(tensor([3]), tensor([3, 2])),
+    },
+    {
+      message: /^matmul: expected a in float32, got int32$/,
+      call: (_, tensor) => matmul(tensor([2, 3], 'int32'), tensor([3, 2])),
+    },
+    {
+      message: /^matmul: expected b in float32, got int32$/,
+      call: (_, tensor) => matmul(tensor([2, 3]), tensor([3, 2], 'int32')),
     },
   ],
   packConv2d: [
@@ -90,6 +112,22 @@ export const productErrors: ErrorCases = {
       message: /^conv2d: expected a residual \[1, 4, 6, 6\], got \[1, 4, 8, 8\]$/,
       call: (device, tensor) =>
         conv2d(tensor([1, 3, 8, 8]), packConv2d(device, zeros([4, 3, 3, 3])), { residual: tensor([1, 4, 8, 8]) }),
+    },
+    {
+      message: /^conv2d: expected x in float32, got int32$/,
+      call: (device, tensor) => conv2d(tensor([1, 3, 8, 8], 'int32'), packConv2d(device, zeros([4, 3, 3, 3]))),
+    },
+    {
+      message: /^conv2d: expected residual in float32, got int32$/,
+      call: (device, tensor) =>
+        conv2d(tensor([1, 3, 8, 8]), packConv2d(device, zeros([4, 3, 3, 3])), {
+          residual: tensor([1, 4, 6, 6], 'int32'),
+        }),
+    },
+    {
+      message: /^conv2d: expected one of linear, relu, .*, got "rectify"$/,
+      call: (device, tensor) =>
+        conv2d(tensor([1, 3, 8, 8]), packConv2d(device, zeros([4, 3, 3, 3])), { activation: 'rectify' as Activation }),
     },
   ],
 };
