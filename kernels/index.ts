@@ -60,9 +60,9 @@ export {
 } from './deformable/deformable.ts';
 export { activate, add, inverseSigmoid, multiply } from './elementwise/elementwise.ts';
 export type { Kernel, KernelInputs } from './kernel.ts';
+export type { FeatureLevels } from './levels.ts';
 export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { type MatmulOptions, matmul } from './matmul/matmul.ts';
-export type { FeatureLevels } from './multi-scale-deformable-attention/levels.ts';
 export {
   type DeformableAttentionOptions,
   type DeformableAttentionWithWeights,

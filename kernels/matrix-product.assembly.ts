@@ -114,6 +114,7 @@ export function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize): void
   addTo(c, c30, c31);
 }
 
+/** `tile6` for two column panels, the second `panelStride` bytes on, that revectorization joins to vectors of 256 bits. */
 export function tile6Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize): void {
   let d = b + panelStride;
   let c00 = f32x4.splat(0);
@@ -198,6 +199,7 @@ export function tile6Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usi
   addTo(c + 32, c52, c53);
 }
 
+/** `tile4` for two column panels, as `tile6Wide`. */
 export function tile4Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize): void {
   let d = b + panelStride;
   let c00 = f32x4.splat(0);

@@ -81,6 +81,7 @@ const WEIGHT_TRANSFORM: readonly (readonly [number, number, number])[] = [
   })
   .concat([[0, 0, 1]]);
 
+/** POINTS in winograd.assembly.ts. */
 const POINTS = 36;
 
 /** G w Gᵀ for every 3x3 window, in float64, as [panel, 36, C, rows]. */
@@ -122,6 +123,16 @@ const LEAST_TILES = 2 * PANEL_COLUMNS;
 /** Transforming a value takes about as long as this many multiply-adds. */
 const TRANSFORM_COST = 32;
 
+/** TILE in winograd.assembly.ts: what is noted of a tile. */
+const TILE_BYTES = 24;
+/** The work area there: 6 x 6 vectors, and four patches of 6 rows. */
+const WORK_BYTES = 6 * 96 + 4 * 192;
+/** ENTRY in conv2d.assembly.ts: what is noted of eight pixels for a tap. */
+const ENTRY_BYTES = 36;
+/** What sets panels and points apart, in both files, so that they do not share cache sets. */
+const GAP_BYTES = 64;
+
+/** The method, tasks and scratch memory of a convolution; winograd.assembly.ts and conv2d.assembly.ts say what lies where. */
 export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation, threads: number): WasmProgram {
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, groups } = geometry;
   const { kernelHeight, kernelWidth, stride, dilation, paddingTop, paddingLeft } = geometry;
@@ -151,7 +162,8 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation, th
       entry: 'conv2dWinograd',
       tasks: batch * tileTasks * Math.ceil(panels / panelsPerTask),
       scalars: [...planes, dilation, paddingTop, paddingLeft, code, tilesPerTask, panelsPerTask],
-      scratchBytes: 4096 + tilesPerTask * (24 + valuesPerTile * 4) + POINTS * 64,
+      // The notes, the work area, then per point the transformed tiles and the products of six rows.
+      scratchBytes: tilesPerTask * (TILE_BYTES + 4 * valuesPerTile) + WORK_BYTES + POINTS * GAP_BYTES,
     };
   }
 
@@ -167,12 +179,15 @@ export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation, th
   const panelsPerTask = taskLength(panels, 1, batch * groups * pixelTasks, cost, threads);
   const fitting = Math.max(Math.floor(PACKED_VALUES / pixelsPerTask / taps), 1);
   const channelsAtOnce = evenParts(channelsPerGroup, 1, fitting);
+  // The table of pixels up to the next cache line, the packed pixels, and the sums of one row panel where all channels are
+  // packed at once, else of all.
+  const tableBytes = taps * columnPanels * ENTRY_BYTES + 64;
+  const packedBytes = columnPanels * (channelsAtOnce * taps * PANEL_COLUMNS * 4 + GAP_BYTES);
   const sumRows = channelsAtOnce < channelsPerGroup ? panelsPerTask * 6 : 6;
-  const tableBytes = taps * columnPanels * 36 + 64;
   return {
     entry: 'conv2dPanels',
     tasks: batch * groups * pixelTasks * Math.ceil(panels / panelsPerTask),
     scalars: [...planes, ...window, code, pixelsPerTask, panelsPerTask, channelsAtOnce],
-    scratchBytes: tableBytes + columnPanels * (channelsAtOnce * taps * 32 + 64) + sumRows * columnPanels * 32,
+    scratchBytes: tableBytes + packedBytes + sumRows * pixelsPerTask * 4,
   };
 }

@@ -6,12 +6,7 @@
 import { ShapeError, type Tensor } from '../../engine/index.ts';
 import { expectShape } from '../expect.ts';
 import { defineKernel, floats, type KernelInputs } from '../kernel.ts';
-import {
-  expectLevels,
-  type FeatureLevels,
-  levelScalars,
-  tokensOf,
-} from '../multi-scale-deformable-attention/levels.ts';
+import { expectLevels, type FeatureLevels, LEVELS_800x1066, levelScalars, tokensOf } from '../levels.ts';
 import type { Random } from '../random.ts';
 import { planEncoderReferencePoints, planTwoStageProposals, planValidRatios } from './deformable.wgsl.ts';
 
@@ -156,12 +151,6 @@ export interface MasksProblem {
   readonly real: readonly (readonly [height: number, width: number])[];
 }
 
-const LEVELS_800x1066: FeatureLevels = [
-  [100, 134],
-  [50, 67],
-  [25, 34],
-  [13, 17],
-];
 const FIVE_LEVELS: FeatureLevels = [
   [9, 7],
   [5, 4],

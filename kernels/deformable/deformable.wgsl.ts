@@ -1,11 +1,6 @@
 import type { WgslProgram } from '../../engine/index.ts';
+import { type FeatureLevels, levelsField, levelsFieldScalars, tokensOf } from '../levels.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import {
-  type FeatureLevels,
-  levelsField,
-  levelsFieldScalars,
-  tokensOf,
-} from '../multi-scale-deformable-attention/levels.ts';
 import { flatMain, flatWorkgroups } from '../wgsl.ts';
 
 /** An invocation per item of the batch. */

@@ -116,6 +116,7 @@ function linearOnCpu(
     entry: 'linear',
     tasks: rowTasks * Math.ceil(outFeatures / columnsPerTask),
     scalars: [rows, inFeatures, outFeatures, activationCode(activation), rowsPerTask, columnsPerTask],
+    // Rows that fill up the last left panel, at most four, and the sums of six rows: linear.assembly.ts.
     scratchBytes: 4 * ((rowsPerTask + 4) * inFeatures + 6 * CHUNK),
   };
 }

@@ -49,6 +49,7 @@ function matmulOnCpu(sizes: MatmulSizes, transposeB: boolean, threads: number): 
     entry: 'matmul',
     tasks: batches * rowTasks * Math.ceil(columns / columnsPerTask),
     scalars: [rows, inner, columns, transposeB ? 1 : 0, ...strides, rowsPerTask, columnsPerTask],
+    // Rows that fill up the last left panel, at most four; column panels; the sums of six rows: matmul.assembly.ts.
     scratchBytes: 4 * ((rowsPerTask + 4) * inner + columnsPerTask * (inner + 6)),
   };
 }

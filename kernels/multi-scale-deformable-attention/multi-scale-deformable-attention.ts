@@ -3,8 +3,8 @@
 import { type Cost, DeviceError, formatShape, ShapeError, type Tensor } from '../../engine/index.ts';
 import { expectPositiveInteger, expectShape } from '../expect.ts';
 import { defineKernel, floats, type Kernel, type KernelInputs } from '../kernel.ts';
+import { expectLevels, type FeatureLevels, LEVELS_800x1066, levelScalars, tokensOf } from '../levels.ts';
 import type { Random } from '../random.ts';
-import { expectLevels, type FeatureLevels, levelScalars, tokensOf } from './levels.ts';
 import { planDeformableAttention } from './multi-scale-deformable-attention.wgsl.ts';
 
 export interface DeformableAttentionOptions {
@@ -141,6 +141,7 @@ function launch(
           ...[queriesPerTask, headsPerTask, tokenStride, headStride],
           ...levelScalars(levels),
         ],
+        // 18 floats a point, and a head's width of zeros: `attendToPoints` in multi-scale-deformable-attention.assembly.ts.
         scratchBytes: 4 * (18 * 4 * Math.ceil((levels.length * points) / 4) + 4 * Math.ceil(width / 4)),
       };
     },
@@ -215,13 +216,6 @@ function encoder(levels: FeatureLevels, batch = 1): DeformableAttentionProblem {
 function decoder(levels: FeatureLevels, referenceSize: 2 | 4): DeformableAttentionProblem {
   return { batch: 1, queries: 300, heads: 8, width: 32, points: 4, referenceSize, levels };
 }
-
-const LEVELS_800x1066: FeatureLevels = [
-  [100, 134],
-  [50, 67],
-  [25, 34],
-  [13, 17],
-];
 
 const cases = {
   'encoder, 800x1066': encoder(LEVELS_800x1066),

@@ -1,7 +1,7 @@
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
+import { type FeatureLevels, levelsField, levelsFieldScalars } from '../levels.ts';
 import { mathWgsl } from '../math.wgsl.ts';
 import { flatMain, flatWorkgroups } from '../wgsl.ts';
-import { type FeatureLevels, levelsField, levelsFieldScalars } from './levels.ts';
 
 /** What the shader text depends on. */
 export interface DeformableForm {

@@ -11,6 +11,7 @@ import { planGroupNorm, planLayerNorm } from './normalization.wgsl.ts';
 /** HuggingFace's models all use it. */
 const DEFAULT_EPSILON = 1e-5;
 const ELEMENTS_PER_TASK = 8192;
+/** The pivot, mean and scale that `measure` in normalization.assembly.ts leaves, in a cache line. */
 const SCRATCH_BYTES = 64;
 
 export interface LayerNormOptions {

@@ -1,7 +1,7 @@
 // B batch, h x w cells of a feature map, T tokens, n features per coordinate
 
 import { type Cost, formatShape, OptionError, ShapeError, type Tensor } from '../../engine/index.ts';
-import { expectPositiveInteger, expectShape, expectType } from '../expect.ts';
+import { expectPositiveInteger, expectShape } from '../expect.ts';
 import { defineKernel, floats, type Kernel } from '../kernel.ts';
 import { planGridCoordinates, planLearnedPositions, planSineEmbedding } from './positions.wgsl.ts';
 
@@ -131,7 +131,6 @@ export function learnedPositions(
   shape: readonly [batch: number, height: number, width: number],
 ): Tensor<'float32'> {
   expectShape('learnedPositions', 'rows', rows, ['R', 'n']);
-  expectType('learnedPositions', 'columns', columns);
   const features = rows.dim(1);
   const [batch, height, width] = shape;
   expectShape('learnedPositions', 'columns', columns, ['R', features]);

@@ -1,6 +1,6 @@
 import type { MasksProblem, ProposalsProblem } from '../../../kernels/deformable/deformable.ts';
 import { floats, type KernelInputs } from '../../../kernels/kernel.ts';
-import { type FeatureLevels, tokensOf } from '../../../kernels/multi-scale-deformable-attention/levels.ts';
+import { type FeatureLevels, tokensOf } from '../../../kernels/levels.ts';
 import { type Reference, whole } from '../reference.ts';
 
 /** Real columns and rows of a map of an item: those of its first row and its first column. */

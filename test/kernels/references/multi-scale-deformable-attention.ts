@@ -1,5 +1,5 @@
 import { floats } from '../../../kernels/kernel.ts';
-import { tokensOf } from '../../../kernels/multi-scale-deformable-attention/levels.ts';
+import { tokensOf } from '../../../kernels/levels.ts';
 import type { DeformableAttentionProblem } from '../../../kernels/multi-scale-deformable-attention/multi-scale-deformable-attention.ts';
 import { type Reference, type ReferenceOutput, ravel, unravel } from '../reference.ts';
 

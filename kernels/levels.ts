@@ -1,9 +1,17 @@
 // The feature maps of several resolutions whose cells, one map after the other, make up S tokens.
 
-import { formatShape, ShapeError } from '../../engine/index.ts';
+import { formatShape, ShapeError } from '../engine/index.ts';
 
 /** Height and width of every feature map, in the order of their tokens. */
 export type FeatureLevels = readonly (readonly [height: number, width: number])[];
+
+/** The maps of an image of 800x1066 at the strides 8, 16, 32 and 64, for named cases. */
+export const LEVELS_800x1066: FeatureLevels = [
+  [100, 134],
+  [50, 67],
+  [25, 34],
+  [13, 17],
+];
 
 /** Tokens of all maps together. */
 export function tokensOf(levels: FeatureLevels): number {
