@@ -2,7 +2,6 @@ import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { CpuDevice } from '../../engine/cpu/cpu-device.ts';
 import { ConfigError, type Device, DeviceError, FileError, type HostTensor, ShapeError } from '../../engine/index.ts';
 import { Random } from '../../kernels/index.ts';
 import { AutoModelForObjectDetection } from '../../models/auto.ts';
@@ -14,6 +13,7 @@ import { openSafetensors, syntheticSource, writeSafetensors } from '../../weight
 import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
+import { tensorBytes } from '../support/tensor-bytes.ts';
 import { rejectsWith } from '../support/throws.ts';
 
 // What holds of every model: loading, inputs, memory, concurrency. Numbers are held to PyTorch's by parity.test.ts.
@@ -44,10 +44,6 @@ const smallDeformable: RawConfig = {
 
 const picture = (height: number, width: number, batch = 1) =>
   new Random(height * width).tensor([batch, 3, height, width]);
-
-/** Bytes of living tensors; the cpu device's scratch memory stays with the device. */
-const tensorBytes = (device: Device) =>
-  device.memory.liveBytes - (device instanceof CpuDevice ? device.scratchBytes : 0);
 
 function assertClose(actual: HostTensor, expected: HostTensor, tolerance: number): void {
   assert.equal(actual.shape, expected.shape);

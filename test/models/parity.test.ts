@@ -7,6 +7,7 @@ import { compareOutputs, readDump, runDump } from '../../cli/parity/dump.ts';
 import type { Device } from '../../engine/index.ts';
 import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { sharedData, testData } from '../support/data.ts';
+import { tensorBytes } from '../support/tensor-bytes.ts';
 
 // Forward passes of every family against PyTorch's, output by output, on every device.
 
@@ -31,14 +32,12 @@ for (const name of modelDeviceNames) {
 
 async function check(folder: string, device: Device): Promise<void> {
   const dump = await readDump(folder);
-  const live = device.memory.liveBytes;
+  const live = tensorBytes(device);
   const rows = compareOutputs(dump, await runDump(dump, device));
   assert.ok(rows.length > 0, 'a dump without outputs proves nothing');
   const failures = rows.filter(row => !row.passed);
   assert.is(failures.length, 0, failures.map(describe).join('\n'));
-  // The cpu device keeps its scratch memory.
-  if (device.kind === 'webgpu')
-    assert.is(device.memory.liveBytes, live, 'a disposed model must leave no tensor behind');
+  assert.is(tensorBytes(device), live, 'a disposed model must leave no tensor behind');
 }
 
 function describe({ name, problem, worst }: TensorComparison): string {
