@@ -1,7 +1,7 @@
 import type { AdapterTraits } from '../engine/index.ts';
 
 /** Invocations per workgroup of kernels that give each invocation its own outputs. */
-export const FLAT_WORKGROUP = 64;
+const FLAT_WORKGROUP = 64;
 
 const MAXIMUM_WORKGROUPS = 65_535;
 

@@ -17,9 +17,9 @@ export interface Conv2dLaunch extends Conv2dGeometry {
  * whether they are padding is known once per place. `window`: channel by channel as in the checkpoint, for the few channels
  * of an image, which would leave most of every quad of channels empty. `direct`: each output for itself, for groups.
  */
-export type Conv2dOrder = 'taps' | 'window' | 'direct';
+type Conv2dOrder = 'taps' | 'window' | 'direct';
 
-export function conv2dOrder(channels: number, groups: number): Conv2dOrder {
+function conv2dOrder(channels: number, groups: number): Conv2dOrder {
   if (groups > 1) return 'direct';
   return channels % 4 === 0 ? 'taps' : 'window';
 }

@@ -126,7 +126,7 @@ function binaryKernel(
 export const addKernel = binaryKernel('add', add, {
   'positions onto encoder tokens, 800x1066': { a: [1, 850, 256], b: [1, 850, 256] },
   'query positions onto a batch of 4': { a: [4, 100, 256], b: [100, 256] },
-  'adapter onto the mask head, stride 4, 4 queries': { a: [4, 32, 200, 267], b: [1, 32, 200, 267] },
+  'what queries share onto the mask head, 4 queries': { a: [4, 264, 25, 34], b: [1, 264, 25, 34] },
 });
 export const multiplyKernel = binaryKernel('multiply', multiply, {
   'squeeze-excite scale, stride 16': { a: [1, 192, 50, 67], b: [1, 192, 1, 1] },

@@ -30,7 +30,7 @@ export function exifOrientation(tiff: Uint8Array): number {
 }
 
 /** Whether an orientation exchanges width and height. */
-export const swapsAxes = (orientation: number): boolean => orientation >= 5;
+const swapsAxes = (orientation: number): boolean => orientation >= 5;
 
 /**
  * The picture as it is meant to be seen: rotated and mirrored as EXIF orientation 1 … 8 says (Pillow's
