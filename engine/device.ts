@@ -1,6 +1,8 @@
+import { describe } from './describe.ts';
 import { DeviceError, OptionError, ShapeError } from './errors.ts';
 import { type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
 import type { KernelTiming, Launch } from './launch.ts';
+import { checkOptionNames } from './options.ts';
 import { type HostArray, type Storage, Tensor } from './tensor.ts';
 
 export interface DeviceOptions {
@@ -19,10 +21,18 @@ export interface DeviceOptions {
   readonly revectorize?: boolean;
 }
 
+const optionNames = Object.keys({ device: true, threads: true, revectorize: true } satisfies Record<
+  keyof DeviceOptions,
+  true
+>);
+
 export interface MemoryUse {
-  /** Bytes of living tensors. */
+  /**
+   * Bytes of living tensors, and of the scratch memory that each thread of the cpu device has: it grows to what the largest
+   * launch needs and stays until the device is destroyed.
+   */
   readonly liveBytes: number;
-  /** The most that `liveBytes` and the device's own scratch have been since creation or `resetPeak()`. */
+  /** The most that `liveBytes` has been since creation or `resetPeak()`. */
   readonly peakBytes: number;
   /** Bytes taken from the system, pooled memory included. */
   readonly reservedBytes: number;
@@ -44,11 +54,12 @@ export abstract class Device {
   /** While `profile` runs, where devices put the time of every launch. */
   protected timings: KernelTiming[] | undefined;
 
-  /** @throws OptionError for an unknown kind, DeviceError when the asked-for device is not to be had. */
+  /** @throws OptionError for an unknown kind or option, DeviceError when the asked-for device is not to be had. */
   static async create(options: DeviceOptions = {}): Promise<Device> {
+    checkOptionNames(options, optionNames, 'Device.create');
     const kind = options.device ?? 'auto';
     if (kind !== 'auto' && kind !== 'webgpu' && kind !== 'cpu') {
-      throw new OptionError(`device: expected auto, webgpu or cpu, got ${JSON.stringify(kind)}`);
+      throw new OptionError(`device: expected auto, webgpu or cpu, got ${describe(kind)}`);
     }
     if (kind !== 'cpu') {
       const { WebGpuDevice } = await import('./webgpu/webgpu-device.ts');
@@ -68,6 +79,11 @@ export abstract class Device {
   abstract finish(): Promise<void>;
   /** Frees everything; tensors of this device become unusable. Idempotent. */
   abstract destroy(): Promise<void>;
+
+  /** `destroy()`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.destroy();
+  }
 
   protected abstract readonly reservedBytes: number;
   /** Memory for a tensor that only kernels write. Throws OutOfMemoryError. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { describe } from '../engine/describe.ts';
 import { ConfigError, OptionError } from '../engine/index.ts';
 import { readJson, type WeightSource } from '../weights/index.ts';
 import {
@@ -8,7 +9,6 @@ import {
 } from './conditional-detr.ts';
 import type { BaseConfig, RawConfig } from './configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from './deformable-detr.ts';
-import { describe } from './describe.ts';
 import type { LabelledInputs } from './detection.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './detr.ts';
 import { locatePretrained, type PreTrainedModel, type PretrainedOptions } from './pretrained.ts';

@@ -1,8 +1,8 @@
+import { describe } from '../engine/describe.ts';
 import { ConfigError } from '../engine/index.ts';
 import { type Activation, activationByName } from '../kernels/activation.ts';
 import type { MobileNetV3Config } from './backbones/mobilenetv3.ts';
 import type { ResNetConfig } from './backbones/resnet.ts';
-import { describe } from './describe.ts';
 
 /*
  * config.json, read the way transformers does: unknown keys are ignored, missing ones have the class' defaults, and old

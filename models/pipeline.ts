@@ -1,9 +1,9 @@
+import { describe } from '../engine/describe.ts';
 import { type Device, type HostTensor, OptionError } from '../engine/index.ts';
+import { checkOptionNames } from '../engine/options.ts';
 import { AutoImageProcessor, AutoModelForImageSegmentation, AutoModelForObjectDetection } from './auto.ts';
-import { describe } from './describe.ts';
 import { readImage } from './images/files.ts';
 import type { Image } from './images/image.ts';
-import { checkOptionNames } from './options.ts';
 import { openDevice, type PretrainedOptions } from './pretrained.ts';
 
 /*

@@ -2,9 +2,10 @@
  * COCO's JSON formats for detection: datasets (images, annotations, categories) and results, and their checks.
  * Boxes are [x, y, width, height] in pixels of the original image. See https://cocodataset.org/#format-data and #format-results.
  */
+
+import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
-import { describe } from '../describe.ts';
 import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
 
 export interface CocoImage {

@@ -3,8 +3,9 @@
  * truth, and which detection finds which object at every threshold (pycocotools 2.0.11 `cocoeval.py`).
  * D detections by descending score, G ground truths in file order, A area ranges, T overlap thresholds.
  */
+
+import { inEntry } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
-import { inEntry } from '../describe.ts';
 import { type CocoAnnotation, type CocoImage, type CocoResult, hasBox } from './coco-format.ts';
 import { type Rle, rleArea, rleFromSegmentation, rleIou, rleToBox } from './rle.ts';
 

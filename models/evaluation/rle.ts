@@ -7,8 +7,9 @@
  *
  * H height in pixels, W width in pixels. Boxes are [x, y, width, height] in pixels; polygons are [x0, y0, x1, y1, …].
  */
+
+import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { describe } from '../describe.ts';
 
 /** A binary mask of `height` x `width` pixels as column-major runs. `counts` sums to `height * width`. */
 export interface Rle {

@@ -2,8 +2,8 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { FileError, OptionError } from '../../engine/errors.ts';
+import { checkNumber, checkOptionNames } from '../../engine/options.ts';
 import { fileSystemError, writeAtomicallySync } from '../../weights/files.ts';
-import { checkNumber, checkOptionNames } from '../options.ts';
 import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';

@@ -4,9 +4,9 @@
 //
 // N objects, H height, W width
 import { join, normalize, sep } from 'node:path';
+import { describe, inEntry } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
-import { describe, inEntry } from '../describe.ts';
 import type { CocoAnnotation } from '../evaluation/coco-format.ts';
 import { panopticIds } from '../evaluation/panoptic-evaluator.ts';
 import { rleFromSegmentation, rleToMask } from '../evaluation/rle.ts';

@@ -3,7 +3,7 @@
 // B batch, Q queries, C columns of class logits, N detections kept
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
-import { checkNumber, checkOptionNames } from '../options.ts';
+import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { checkSizes, type ImageSize } from './image-size.ts';
 import { probability } from './probability.ts';
 
@@ -26,7 +26,7 @@ export interface Detections {
 }
 
 export interface ObjectDetectionOptions {
-  /** Detections with a higher score are kept. Default 0.5. */
+  /** Detections with a higher score are kept, 0 … 1. Default 0.5. */
   readonly threshold?: number;
   /** Original size of each image; boxes are scaled to it. */
   readonly targetSizes?: readonly ImageSize[];
@@ -36,6 +36,9 @@ export interface TopKDetectionOptions extends ObjectDetectionOptions {
   /** How many pairs of query and class are considered, best first. Default 100. */
   readonly topK?: number;
 }
+
+/** The threshold that even a score of 0 passes: transformers 4's post-processors keep all. */
+export const passesAll = Number.NEGATIVE_INFINITY;
 
 /** A query that is taken for a class. */
 interface Candidate {
@@ -91,7 +94,7 @@ function detect(
   candidatesOf: (logits: Float32Array, queries: number, columns: number) => Candidate[],
 ): Detections[] {
   const { batch, queries, columns } = checkDetectionOutputs(outputs, where);
-  checkNumber(threshold, 'threshold', where);
+  if (threshold !== passesAll) checkFraction(threshold, 'threshold', where);
   if (targetSizes !== undefined) checkSizes(targetSizes, batch, 'targetSizes', where);
   const { logits, pred_boxes: boxes } = outputs;
   return Array.from({ length: batch }, (_, image) => {

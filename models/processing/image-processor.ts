@@ -4,11 +4,11 @@
 import { join } from 'node:path';
 import { ConfigError, OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { checkOptionNames } from '../../engine/options.ts';
 import type { HubOptions } from '../../weights/index.ts';
 import { readJson } from '../../weights/index.ts';
 import { checkImage, type Image, toRgb } from '../images/image.ts';
 import { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from '../images/resize.ts';
-import { checkOptionNames } from '../options.ts';
 import { locatePretrained } from '../pretrained.ts';
 import {
   type CocoDetectionAnnotation,

@@ -1,5 +1,5 @@
+import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { describe } from '../describe.ts';
 import { MAXIMUM_MASK_PIXELS } from '../evaluation/rle.ts';
 
 /** Height and width of a picture in pixels. */

@@ -4,10 +4,10 @@
 // B batch, Q queries, N kept queries, h x w masks, H x W result
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { panopticIds, panopticImage } from '../evaluation/panoptic-evaluator.ts';
 import { encodePng } from '../images/png.ts';
 import { resize } from '../images/resize.ts';
-import { checkNumber, checkOptionNames } from '../options.ts';
 import type { Detections } from './detection.ts';
 import { checkMapCount, checkMapSizes, type ImageSize } from './image-size.ts';
 import { interpolateBilinear, nearestSources } from './interpolation.ts';
@@ -44,8 +44,8 @@ export function legacySegmentation(
 ): LegacySegmentation[] {
   checkOptionNames(options, ['threshold', 'maskThreshold'], where);
   const { threshold = 0.9, maskThreshold = 0.5 } = options;
-  checkNumber(threshold, 'threshold', where);
-  checkNumber(maskThreshold, 'maskThreshold', where);
+  checkFraction(threshold, 'threshold', where);
+  checkFraction(maskThreshold, 'maskThreshold', where);
   const { batch, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
   checkMapSizes(targetSizes, batch, 'targetSizes', where);
   return targetSizes.map(([height, width], image) => {
@@ -85,7 +85,7 @@ export function legacyInstances<Result extends Detections>(
   threshold: number,
   where: string,
 ): DetectionsWithMasks<Result>[] {
-  checkNumber(threshold, 'threshold', where);
+  checkFraction(threshold, 'threshold', where);
   const { batch, queries, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
   checkMapSizes(origTargetSizes, batch, 'origTargetSizes', where);
   checkMapSizes(maxTargetSizes, batch, 'maxTargetSizes', where);
@@ -149,7 +149,7 @@ export function legacyPanoptic(
 ): LegacyPanoptic[] {
   checkOptionNames(options, ['targetSizes', 'isThingMap', 'threshold'], where);
   const { targetSizes = processedSizes, isThingMap = cocoThings, threshold = 0.85 } = options;
-  checkNumber(threshold, 'threshold', where);
+  checkFraction(threshold, 'threshold', where);
   const { batch, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
   checkMapSizes(processedSizes, batch, 'processedSizes', where);
   checkMapSizes(targetSizes, batch, 'targetSizes', where);

@@ -8,6 +8,7 @@ import {
   detectBySoftmax,
   detectTopK,
   type ObjectDetectionOptions,
+  passesAll,
   type TopKDetectionOptions,
 } from './detection.ts';
 import { ImageProcessor } from './image-processor.ts';
@@ -65,7 +66,7 @@ abstract class SegmentationImageProcessor extends ImageProcessor {
     outputs: SegmentationOutputs,
     options: SemanticSegmentationOptions = {},
   ): HostTensor<Int32Array>[] | ScoredSemanticSegmentation[] {
-    const run = options.returnSegmentationScores ? segmentSemanticWithScores : segmentSemantic;
+    const run = options?.returnSegmentationScores ? segmentSemanticWithScores : segmentSemantic;
     return run(outputs, options, this.noObjectColumns(), 'postProcessSemanticSegmentation');
   }
 
@@ -136,7 +137,7 @@ export class DetrImageProcessor extends SegmentationImageProcessor {
 
   /** @deprecated transformers 4. Use `postProcessObjectDetection` with threshold 0. All queries, boxes in pixels. */
   postProcess(outputs: DetectionOutputs, targetSizes: readonly ImageSize[]): Detections[] {
-    return detectBySoftmax(outputs, { threshold: Number.NEGATIVE_INFINITY, targetSizes }, 'postProcess');
+    return detectBySoftmax(outputs, { threshold: passesAll, targetSizes }, 'postProcess');
   }
 
   /** @deprecated transformers 4. Use `postProcessSemanticSegmentation`. A mask for each confident query; they may overlap. */
@@ -223,7 +224,7 @@ export class DeformableDetrImageProcessor extends ImageProcessor {
 
 function legacyTopK(outputs: DetectionOutputs, targetSizes: readonly ImageSize[], topK: number): Detections[] {
   checkEnoughPairs(outputs.logits, topK, 'postProcess');
-  return detectTopK(outputs, { threshold: Number.NEGATIVE_INFINITY, targetSizes, topK }, 'postProcess');
+  return detectTopK(outputs, { threshold: passesAll, targetSizes, topK }, 'postProcess');
 }
 
 /** @deprecated The name before transformers 4.26. Use `DetrImageProcessor`. */

@@ -2,10 +2,11 @@
 // `post_process_panoptic_segmentation`).
 //
 // B batch, Q queries, C columns of class logits, h x w masks, H x W result
+
+import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
-import { describe } from '../describe.ts';
-import { checkNumber, checkOptionNames } from '../options.ts';
+import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { formatFixed } from '../rounding.ts';
 import { checkLogits, indexOfLargest, softmax } from './detection.ts';
 import { checkMapSizes, type ImageSize } from './image-size.ts';
@@ -47,11 +48,11 @@ export interface EncodedSegmentation {
 }
 
 export interface InstanceSegmentationOptions {
-  /** Queries with a higher score are kept. Default 0.5. */
+  /** Queries with a higher score are kept, 0 … 1. Default 0.5. */
   readonly threshold?: number;
-  /** Score times probability from which on a pixel belongs to a query's mask. Default 0.5. */
+  /** Score times probability from which on a pixel belongs to a query's mask, 0 … 1. Default 0.5. */
   readonly maskThreshold?: number;
-  /** A segment is dropped unless it won more than this part of its mask's pixels. Default 0.8. */
+  /** A segment is dropped unless it won more than this part of its mask's pixels, 0 … 1. Default 0.8. */
   readonly overlapMaskAreaThreshold?: number;
   /** Original size of each image; maps are resized to it. */
   readonly targetSizes?: readonly ImageSize[];
@@ -97,7 +98,7 @@ function segment(
 ): Segmentation[] {
   const { threshold = 0.5, maskThreshold = 0.5, overlapMaskAreaThreshold = 0.8, targetSizes } = options;
   for (const [name, value] of Object.entries({ threshold, maskThreshold, overlapMaskAreaThreshold }))
-    checkNumber(value, name, where);
+    checkFraction(value, name, where);
   const { batch, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
   if (targetSizes !== undefined) checkMapSizes(targetSizes, batch, 'targetSizes', where);
 

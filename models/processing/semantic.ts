@@ -6,7 +6,7 @@
 //
 // B batch, Q queries, C columns of class logits, K classes, h x w masks, H x W result
 import type { HostTensor } from '../../engine/host-tensor.ts';
-import { checkOptionNames } from '../options.ts';
+import { checkOptionNames } from '../../engine/options.ts';
 import { softmax } from './detection.ts';
 import { checkMapSizes, type ImageSize } from './image-size.ts';
 import { interpolateBilinear, type LinearTaps, linearTaps } from './interpolation.ts';

@@ -1,6 +1,7 @@
 // What an image processor does, from preprocessor_config.json (HuggingFace's old and new forms) or from options.
+
+import { describe } from '../../engine/describe.ts';
 import { ConfigError, OptionError } from '../../engine/errors.ts';
-import { describe } from '../describe.ts';
 import { type ResampleFilter, resampleFilters } from '../images/resize.ts';
 
 /** The size that pictures are resized to, in pixels. */

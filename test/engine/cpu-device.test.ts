@@ -92,6 +92,14 @@ test('impossible thread counts are refused', async () => {
   }
 });
 
+test('options of a device that do not exist are refused', async () => {
+  for (const options of ['cpu', { backend: 'cpu' }, { device: 'gpu' }]) {
+    const error = await rejection(Device.create(options as object));
+    assert.instance(error, OptionError);
+    assert.match(error.message, /^Device.create: .*\{ device, threads, revectorize \}|known are device|got "gpu"/);
+  }
+});
+
 testOnDevice('without memory an allocation is an OutOfMemoryError, and freed memory serves again', async device => {
   const hogs = [device.empty([(1.5 * gibibyte) / 4]), device.empty([(1.5 * gibibyte) / 4])];
   const { liveBytes } = device.memory;

@@ -218,6 +218,19 @@ test('outputs and options that do not fit are refused', async () => {
       /unknown option topK; known are threshold, targetSizes/,
     ],
     [
+      () => detr.postProcessObjectDetection(outputs, 0.9 as never),
+      OptionError,
+      /postProcessObjectDetection: expected an object \{ threshold, targetSizes \}, got 0.9/,
+    ],
+    [() => detr.postProcessObjectDetection(outputs, null as never), OptionError, /expected an object .* got null/],
+    [() => detr.postProcessSemanticSegmentation(outputs, null as never), OptionError, /an object .* got null/],
+    [() => detr.postProcessObjectDetection(outputs, { threshold: 90 }), OptionError, /threshold from 0 to 1, got 90/],
+    [
+      () => detr.postProcessInstanceSegmentation(outputs, { maskThreshold: -1 }),
+      OptionError,
+      /maskThreshold from 0 to 1, got -1/,
+    ],
+    [
       () => detr.postProcessObjectDetection(outputs, sized([])),
       OptionError,
       /a list of \[height, width\] for each of 1 images, got 0/,

@@ -1,4 +1,4 @@
-import { DetrError, OptionError } from '../engine/errors.ts';
+import { DetrError, OptionError } from './errors.ts';
 
 /** How deep and how many a side values are shown: more would not fit, and deep ones would overflow the stack. */
 const shownLevels = 3;

@@ -1,11 +1,14 @@
-import { OptionError } from '../engine/errors.ts';
 import { describe } from './describe.ts';
+import { OptionError } from './errors.ts';
 
 /**
- * Throws an `OptionError` if `options` has a key that is not in `known`. Callers from Python write `target_sizes`; an
- * ignored option would silently give other results.
+ * Throws an `OptionError` unless `options` is an object whose keys are all in `known`. Callers from Python write
+ * `target_sizes`, or give by position what is an option here; an ignored option would silently give other results.
  */
 export function checkOptionNames(options: object, known: readonly string[], where: string): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new OptionError(`${where}: expected an object { ${known.join(', ')} }, got ${describe(options)}`);
+  }
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const plain = (text: string) => text.toLowerCase().replaceAll('_', '');
@@ -20,4 +23,10 @@ export function checkNumber(value: unknown, name: string, where: string): assert
   if (typeof value !== 'number' || Number.isNaN(value)) {
     throw new OptionError(`${where}: expected ${name} to be a number, got ${describe(value)}`);
   }
+}
+
+/** Throws an `OptionError` unless `value` is a number from 0 to 1, as probabilities and parts of areas are. */
+export function checkFraction(value: unknown, name: string, where: string): asserts value is number {
+  checkNumber(value, name, where);
+  if (value < 0 || value > 1) throw new OptionError(`${where}: expected ${name} from 0 to 1, got ${value}`);
 }
