@@ -4,6 +4,7 @@ export * from './engine/errors.ts';
 export type { DataType, HostTensor, NumericArray } from './engine/host-tensor.ts';
 export {
   Device,
+  type DeviceChoice,
   type DeviceOptions,
   type HostArray,
   type KernelTiming,
@@ -112,7 +113,7 @@ export {
   type SegmentToDraw,
 } from './models/images/draw.ts';
 export { type ReadImageOptions, readImage, readImageSync, writePng } from './models/images/files.ts';
-export { type Image, toRgb } from './models/images/image.ts';
+export { type Image, type ImageDataLike, toRgb } from './models/images/image.ts';
 export { encodePng } from './models/images/png.ts';
 export type { SegmentationMap } from './models/images/regions.ts';
 export { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from './models/images/resize.ts';
@@ -137,10 +138,10 @@ export {
   type DetectedSegment,
   type DetectOptions,
   type Pipeline,
-  type PipelineInput,
   pipeline,
   type SegmentOptions,
 } from './models/pipeline.ts';
+export type { PipelineInput } from './models/pipeline-input.ts';
 export {
   embeddedModels,
   type LoadOptions,

@@ -5,12 +5,15 @@ import type { KernelTiming, Launch } from './launch.ts';
 import { checkOptionNames } from './options.ts';
 import { type HostArray, type Storage, Tensor } from './tensor.ts';
 
+/** A kind of device to create. */
+export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
+
 export interface DeviceOptions {
   /**
    * `auto` (default): a hardware WebGPU adapter if there is one, else `cpu`. `webgpu`: whatever WebGPU adapter there is,
    * software ones too. `cpu`: WebAssembly SIMD on all cores.
    */
-  readonly device?: 'auto' | 'webgpu' | 'cpu';
+  readonly device?: DeviceChoice;
   /** Worker threads of the cpu device; default `os.availableParallelism()`. */
   readonly threads?: number;
   /**

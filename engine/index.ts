@@ -1,4 +1,5 @@
-export { Device, type DeviceOptions, type MemoryUse, tensorsIn } from './device.ts';
+export { describe, inEntry } from './describe.ts';
+export { Device, type DeviceChoice, type DeviceOptions, type MemoryUse, tensorsIn } from './device.ts';
 export * from './errors.ts';
 export * from './host-tensor.ts';
 export type { AdapterTraits, Cost, KernelTiming, Launch, Scalar, WasmProgram, WgslProgram } from './launch.ts';

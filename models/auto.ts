@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { describe } from '../engine/describe.ts';
 import { ConfigError, OptionError } from '../engine/index.ts';
-import { readJson, type WeightSource } from '../weights/index.ts';
+import { type HubOptions, readJson, type WeightSource } from '../weights/index.ts';
 import {
   ConditionalDetrForObjectDetection,
   ConditionalDetrForSegmentation,
@@ -11,8 +11,13 @@ import type { BaseConfig, RawConfig } from './configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from './deformable-detr.ts';
 import type { LabelledInputs } from './detection.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './detr.ts';
-import { locatePretrained, type PreTrainedModel, type PretrainedOptions } from './pretrained.ts';
-import type { ProcessorOptions } from './processing/image-processor.ts';
+import {
+  checkPretrainedOptions,
+  locatePretrained,
+  type PreTrainedModel,
+  type PretrainedOptions,
+} from './pretrained.ts';
+import { type ProcessorOptions, splitOptions } from './processing/image-processor.ts';
 import {
   ConditionalDetrImageProcessor,
   DeformableDetrImageProcessor,
@@ -44,7 +49,9 @@ async function fromPretrained<Model>(
   pretrained: string,
   options: PretrainedOptions,
 ): Promise<Model> {
-  const directory = await locatePretrained(pretrained, options);
+  checkPretrainedOptions(options, 'fromPretrained');
+  const { device: _, ...hubOptions } = options;
+  const directory = await locatePretrained(pretrained, hubOptions);
   const raw = await readJson(join(directory, 'config.json'));
   return pickByModelType(raw, registry, task).fromPretrained(directory, options);
 }
@@ -97,18 +104,13 @@ const processors = {
 export type AnyImageProcessor = InstanceType<(typeof processors)[keyof typeof processors]>;
 
 export const AutoImageProcessor = {
-  /** The processor that belongs to the model of a checkpoint. */
-  async fromPretrained(
-    pretrained: string,
-    options: PretrainedOptions & ProcessorOptions = {},
-  ): Promise<AnyImageProcessor> {
-    const directory = await locatePretrained(pretrained, options, { processor: true });
+  /** The processor that belongs to the model of a checkpoint; see `ImageProcessor.fromPretrained`. */
+  async fromPretrained(pretrained: string, options: ProcessorOptions & HubOptions = {}): Promise<AnyImageProcessor> {
+    const { hubOptions, processorOptions } = splitOptions(options);
+    const directory = await locatePretrained(pretrained, hubOptions, { processor: true });
     const raw = await readJson(join(directory, 'config.json'));
-    const { backend, behaviour } = options;
-    return pickByModelType<AnyProcessorClass>(raw, processors, 'AutoImageProcessor').fromPretrained(directory, {
-      ...(backend && { backend }),
-      ...(behaviour && { behaviour }),
-    });
+    const Processor = pickByModelType<AnyProcessorClass>(raw, processors, 'AutoImageProcessor');
+    return Processor.fromPretrained(directory, processorOptions);
   },
 };
 

@@ -139,10 +139,10 @@ export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFie
     await super.load(device, read);
   }
 
-  override dispose(): void {
+  override async dispose(): Promise<void> {
     this.#levelEmbedding?.dispose();
     this.#levelEmbedding = undefined;
-    super.dispose();
+    await super.dispose();
   }
 
   override record(inputs: GraphInputs): DeformableDetrModelOutputs {

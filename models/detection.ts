@@ -1,7 +1,8 @@
-import type { HostTensor, Tensor } from '../engine/index.ts';
+import { describe, type HostTensor, OptionError, type Tensor } from '../engine/index.ts';
+import { checkOptionNames } from '../engine/options.ts';
 import { concatenate } from '../kernels/index.ts';
 import type { BaseConfig } from './configuration.ts';
-import type { ForwardInputs, GraphInputs } from './inputs.ts';
+import { type ForwardInputs, type GraphInputs, inputNames } from './inputs.ts';
 import { computeLoss, type LossKind } from './losses/compute-loss.ts';
 import type { ImageTargets } from './losses/matcher.ts';
 import { type OnHost, PreTrainedModel } from './pretrained.ts';
@@ -101,12 +102,22 @@ export abstract class DetectionModel<
   protected abstract readonly lossKind: LossKind;
 
   override async forward(inputs: LabelledInputs): Promise<OnHost<Outputs> & LossOutputs> {
-    const { labels } = inputs;
-    if (labels === undefined) return (await this.run(inputs, false)) as OnHost<Outputs> & LossOutputs;
-    const outputs = await this.run(inputs, this.config.auxiliary_loss);
+    checkOptionNames(inputs, [...inputNames, 'labels'], 'forward');
+    const { labels, ...unlabelled } = inputs;
+    if (labels === undefined) return (await this.run(unlabelled, false)) as OnHost<Outputs> & LossOutputs;
+    checkLabels(labels);
+    const outputs = await this.run(unlabelled, this.config.auxiliary_loss);
     const { loss, lossDict } = computeLoss(this.lossKind, outputs, labels, this.config);
     return { ...outputs, loss: scalar(loss), loss_dict: mapValues(lossDict, scalar) };
   }
+}
+
+/** Before the pass, whose work would be lost; what is in the targets is checked with the loss. */
+function checkLabels(labels: readonly ImageTargets[]): void {
+  if (Array.isArray(labels) && labels.every(target => typeof target === 'object' && target !== null)) return;
+  throw new OptionError(
+    `forward: expected labels as a list of { classLabels, boxes } for each image, got ${describe(labels)}`,
+  );
 }
 
 const scalar = (value: number): HostTensor => ({ shape: [], data: Float32Array.of(value) });

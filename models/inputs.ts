@@ -1,4 +1,13 @@
-import { type Device, elementCount, formatShape, type HostTensor, ShapeError, type Tensor } from '../engine/index.ts';
+import {
+  type Device,
+  describe,
+  elementCount,
+  formatShape,
+  type HostTensor,
+  ShapeError,
+  type Tensor,
+} from '../engine/index.ts';
+import { checkOptionNames } from '../engine/options.ts';
 import type { BaseConfig } from './configuration.ts';
 
 /*
@@ -26,6 +35,17 @@ export interface ForwardInputs {
   readonly outputAttentions?: boolean;
 }
 
+export const inputNames: readonly string[] = Object.keys({
+  pixelValues: true,
+  pixelMask: true,
+  inputsEmbeds: true,
+  decoderInputsEmbeds: true,
+  decoderAttentionMask: true,
+  encoderOutputs: true,
+  outputHiddenStates: true,
+  outputAttentions: true,
+} satisfies Record<keyof ForwardInputs, true>);
+
 /** The same on the device, as the graph wants it. */
 export interface GraphInputs {
   readonly batch: number;
@@ -44,13 +64,14 @@ export interface GraphInputs {
   readonly auxiliaryOutputs: boolean;
 }
 
-/** Checks `forward`'s arguments and copies them to the device. @throws ShapeError */
+/** Checks `forward`'s arguments and copies them to the device. @throws ShapeError; OptionError for unknown ones */
 export function upload(
   device: Device,
   config: BaseConfig,
   inputs: ForwardInputs,
   auxiliaryOutputs: boolean,
 ): GraphInputs {
+  checkOptionNames(inputs, inputNames, 'forward');
   const { pixelValues, pixelMask, inputsEmbeds, decoderInputsEmbeds, decoderAttentionMask, encoderOutputs } = inputs;
   const { num_queries: queries, d_model: width } = config;
   const given = pixelValues ?? inputsEmbeds;
@@ -123,7 +144,8 @@ class AxisSizes {
   ): void {
     const refuse = (expected: string, got: unknown) =>
       new ShapeError(`forward: ${name}: expected ${expected}, got ${got}`);
-    if (!Array.isArray(tensor?.shape)) throw refuse(`a tensor [${axes.join(', ')}]`, tensor);
+    if (!Array.isArray(tensor?.shape))
+      throw refuse(`a tensor [${axes.join(', ')}] as { shape, data }`, describe(tensor));
     const { shape, data } = tensor;
     const known = axes.map(axis => this.#sizes.get(axis) ?? axis);
     if (shape.length !== axes.length || known.some((size, axis) => typeof size === 'number' && size !== shape[axis])) {

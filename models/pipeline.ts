@@ -1,22 +1,19 @@
-import { describe } from '../engine/describe.ts';
-import { type Device, type HostTensor, OptionError } from '../engine/index.ts';
-import { checkOptionNames } from '../engine/options.ts';
+import { describe, type HostTensor, OptionError } from '../engine/index.ts';
+import { checkFraction, checkOptionNames } from '../engine/options.ts';
 import { AutoImageProcessor, AutoModelForImageSegmentation, AutoModelForObjectDetection } from './auto.ts';
-import { readImage } from './images/files.ts';
-import type { Image } from './images/image.ts';
-import { openDevice, type PretrainedOptions } from './pretrained.ts';
+import { CallsInFlight } from './calls-in-flight.ts';
+import type { Image, ImageDataLike } from './images/image.ts';
+import { type PipelineInput, readPicture } from './pipeline-input.ts';
+import { checkPretrainedOptions, type PretrainedOptions } from './pretrained.ts';
 
 /*
  * The short way from a picture to objects or segments, as transformers' pipelines: model, processor and device in one call.
  */
 
-/** A picture: a file's path, a file's bytes, or pixels. */
-export type PipelineInput = string | Uint8Array | Image;
-
 export interface DetectedObject {
   readonly score: number;
   readonly label: string;
-  /** Corners in pixels of the picture. */
+  /** Corners in pixels of the picture, or as parts of its width and height (`percentage`). */
   readonly box: { readonly xmin: number; readonly ymin: number; readonly xmax: number; readonly ymax: number };
 }
 
@@ -29,18 +26,20 @@ export interface DetectedSegment {
 }
 
 export interface DetectOptions {
-  /** Objects with a higher score are reported; default 0.5. */
+  /** Objects with a higher score are reported, 0 … 1; default 0.5. */
   readonly threshold?: number;
+  /** Whether boxes are given as parts of the picture, 0 … 1, and not in pixels; default false. */
+  readonly percentage?: boolean;
 }
 
 export interface SegmentOptions {
   /** Default panoptic. */
   readonly subtask?: 'panoptic' | 'instance' | 'semantic';
-  /** Queries with a higher score are kept; default 0.9, as in transformers' pipeline. Not for semantic segmentation. */
+  /** Queries with a higher score are kept, 0 … 1; default 0.9, as in transformers' pipeline. Not for semantic segmentation. */
   readonly threshold?: number;
-  /** A mask's pixels are those with a higher probability; default 0.5. */
+  /** A mask's pixels are those with a higher probability, 0 … 1; default 0.5. */
   readonly maskThreshold?: number;
-  /** Segments that keep a smaller part of their mask than this are dropped; default 0.5. */
+  /** Segments that keep a smaller part of their mask than this are dropped, 0 … 1; default 0.5. */
   readonly overlapMaskAreaThreshold?: number;
 }
 
@@ -51,15 +50,17 @@ export interface SegmentOptions {
 export interface Pipeline<Options, Result> {
   (picture: PipelineInput, options?: Options): Promise<Result[]>;
   (pictures: readonly PipelineInput[], options?: Options): Promise<Result[][]>;
-  /** Frees the model, and the device unless the caller gave it. */
+  /** Waits for the calls under way; then frees the model, and the device unless the caller gave it. Idempotent. */
   dispose(): Promise<void>;
+  /** `dispose()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
  * `const detect = await pipeline('object-detection', 'facebook/detr-resnet-50'); await detect('photo.jpg')`
  *
  * @param pretrained a model folder, an embedded model's name or a repository on the hub
- * @throws OptionError for an unknown task; FileError, DownloadError, ConfigError for a model that cannot be had
+ * @throws OptionError for an unknown task or option; FileError, DownloadError, ConfigError for a model that cannot be had
  */
 export async function pipeline(
   task: 'object-detection',
@@ -75,47 +76,45 @@ export async function pipeline(task: string, pretrained: string, options: Pretra
   if (task !== 'object-detection' && task !== 'image-segmentation') {
     throw new OptionError(`pipeline: expected object-detection or image-segmentation, got ${describe(task)}`);
   }
-  const device = await openDevice(options);
-  try {
-    const run = task === 'object-detection' ? objectDetection : imageSegmentation;
-    const { model, optionNames, process } = await run(pretrained, { ...options, device });
-    return callable(process, optionNames, async () => {
-      model.dispose();
-      if (options.device === undefined) await device.destroy();
-    });
-  } catch (error) {
-    if (options.device === undefined) await device.destroy();
-    throw error;
-  }
+  checkPretrainedOptions(options, 'pipeline');
+  return callable(await (task === 'object-detection' ? objectDetection : imageSegmentation)(pretrained, options));
 }
 
+type Options = DetectOptions & SegmentOptions;
+
 /** Runs one picture. */
-type Process = (image: Image, options: SegmentOptions) => Promise<unknown[]>;
+type Process = (image: Image | ImageDataLike, options: Options) => Promise<unknown[]>;
 
 interface Loaded {
-  readonly model: { dispose(): void };
-  readonly optionNames: readonly string[];
+  readonly model: { dispose(): Promise<void> };
+  readonly optionNames: readonly (keyof Options)[];
   readonly process: Process;
 }
 
-async function objectDetection(pretrained: string, options: PretrainedOptions & { device: Device }): Promise<Loaded> {
-  const processor = await AutoImageProcessor.fromPretrained(pretrained, options);
+async function loadProcessor(pretrained: string, { device: _, ...hubOptions }: PretrainedOptions) {
+  return AutoImageProcessor.fromPretrained(pretrained, hubOptions);
+}
+
+async function objectDetection(pretrained: string, options: PretrainedOptions): Promise<Loaded> {
+  const processor = await loadProcessor(pretrained, options);
   const model = await AutoModelForObjectDetection.fromPretrained(pretrained, options);
-  const process: Process = async (image, { threshold = 0.5 }) => {
+  const process: Process = async (image, { threshold = 0.5, percentage = false }) => {
     const outputs = await model.forward(processor.preprocess([image]));
-    const targetSizes = [[image.height, image.width]] as const;
-    const { scores, labels, boxes } = processor.postProcessObjectDetection(outputs, { threshold, targetSizes })[0]!;
+    const { scores, labels, boxes } = processor.postProcessObjectDetection(outputs, {
+      threshold,
+      ...(percentage ? {} : { targetSizes: [[image.height, image.width]] }),
+    })[0]!;
     return Array.from(scores.data, (score, index): DetectedObject => {
       const [xmin, ymin, xmax, ymax] = boxes.data.subarray(4 * index, 4 * index + 4);
       const label = model.config.id2label[labels.data[index]!]!;
       return { score, label, box: { xmin: xmin!, ymin: ymin!, xmax: xmax!, ymax: ymax! } };
     });
   };
-  return { model, optionNames: ['threshold'], process };
+  return { model, optionNames: ['threshold', 'percentage'], process };
 }
 
-async function imageSegmentation(pretrained: string, options: PretrainedOptions & { device: Device }): Promise<Loaded> {
-  const processor = await AutoImageProcessor.fromPretrained(pretrained, options);
+async function imageSegmentation(pretrained: string, options: PretrainedOptions): Promise<Loaded> {
+  const processor = await loadProcessor(pretrained, options);
   if (!('postProcessPanopticSegmentation' in processor)) {
     throw new OptionError(`pipeline: expected a model that segments, got ${pretrained}`);
   }
@@ -124,9 +123,6 @@ async function imageSegmentation(pretrained: string, options: PretrainedOptions 
   const process: Process = async (image, segmentOptions) => {
     const { subtask = 'panoptic', threshold = 0.9, maskThreshold = 0.5 } = segmentOptions;
     const { overlapMaskAreaThreshold = 0.5 } = segmentOptions;
-    if (subtask !== 'panoptic' && subtask !== 'instance' && subtask !== 'semantic') {
-      throw new OptionError(`subtask: expected panoptic, instance or semantic, got ${describe(subtask)}`);
-    }
     const targetSizes = [[image.height, image.width]] as const;
     const outputs = await model.forward(processor.preprocess([image]));
     if (subtask === 'semantic') {
@@ -143,8 +139,7 @@ async function imageSegmentation(pretrained: string, options: PretrainedOptions 
       return { score, label: nameOf(labelId), mask: maskOf(segmentation, id) };
     });
   };
-  const optionNames = ['subtask', 'threshold', 'maskThreshold', 'overlapMaskAreaThreshold'];
-  return { model, optionNames, process };
+  return { model, optionNames: ['subtask', 'threshold', 'maskThreshold', 'overlapMaskAreaThreshold'], process };
 }
 
 /** The pixels of a map that hold `value`. */
@@ -152,16 +147,35 @@ function maskOf({ shape, data }: HostTensor<Int32Array>, value: number): HostTen
   return { shape, data: Uint8Array.from(data, pixel => (pixel === value ? 1 : 0)) };
 }
 
-const isImage = (input: PipelineInput): input is Image => typeof input === 'object' && 'width' in input;
+/** Before pictures are read and run. @throws OptionError */
+function checkOptions(options: Options, known: readonly (keyof Options)[]): void {
+  checkOptionNames(options, known, 'pipeline');
+  for (const name of ['threshold', 'maskThreshold', 'overlapMaskAreaThreshold'] as const) {
+    if (options[name] !== undefined) checkFraction(options[name], name, 'pipeline');
+  }
+  const { subtask = 'panoptic', percentage = false } = options;
+  if (!['panoptic', 'instance', 'semantic'].includes(subtask)) {
+    throw new OptionError(`subtask: expected panoptic, instance or semantic, got ${describe(subtask)}`);
+  }
+  if (typeof percentage !== 'boolean') {
+    throw new OptionError(`pipeline: expected percentage to be true or false, got ${describe(percentage)}`);
+  }
+}
 
-function callable(process: Process, optionNames: readonly string[], dispose: () => Promise<void>): unknown {
-  const call = async (input: PipelineInput | readonly PipelineInput[], options: SegmentOptions = {}) => {
-    checkOptionNames(options, optionNames, 'pipeline');
-    const several = Array.isArray(input);
-    const inputs: readonly PipelineInput[] = several ? input : [input as PipelineInput];
+function callable({ model, optionNames, process }: Loaded): unknown {
+  const calls = new CallsInFlight();
+  const run = async (input: PipelineInput | readonly PipelineInput[], options: Options) => {
+    checkOptions(options, optionNames);
+    if (!Array.isArray(input)) return process(await readPicture(input as PipelineInput), options);
     const results: unknown[][] = [];
-    for (const item of inputs) results.push(await process(isImage(item) ? item : await readImage(item), options));
-    return several ? results : results[0];
+    for (const item of input) results.push(await process(await readPicture(item), options));
+    return results;
   };
-  return Object.assign(call, { dispose });
+  const dispose = async () => {
+    await calls.settled();
+    await model.dispose();
+  };
+  const call = (input: PipelineInput | readonly PipelineInput[], options: Options = {}) =>
+    calls.track(run(input, options));
+  return Object.assign(call, { dispose, [Symbol.asyncDispose]: dispose });
 }

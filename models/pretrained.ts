@@ -1,16 +1,24 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   Device,
+  type DeviceChoice,
   DeviceError,
+  describe,
   elementCount,
+  FileError,
   type HostTensor,
+  OptionError,
   OutOfMemoryError,
   Tensor,
   tensorsIn,
 } from '../engine/index.ts';
+import { checkOptionNames } from '../engine/options.ts';
 import {
+  didYouMean,
   type HubOptions,
+  hubOptionNames,
   type ModelParts,
   matchCheckpoint,
   openCheckpoint,
@@ -18,6 +26,7 @@ import {
   resolveModel,
   type WeightSource,
 } from '../weights/index.ts';
+import { CallsInFlight } from './calls-in-flight.ts';
 import type { BaseConfig, RawConfig } from './configuration.ts';
 import { type ForwardInputs, type GraphInputs, upload } from './inputs.ts';
 import { Module, namedParameters, type ReadParameter } from './module.ts';
@@ -38,10 +47,10 @@ export type OnHost<Value> = Value extends Tensor
 
 export interface LoadOptions {
   /**
-   * Where the model runs; a new `Device.create()` when absent. A device may serve several models, so `model.dispose()` frees
-   * the weights and leaves it: whoever is through with it calls `model.device.destroy()`, which ends its threads.
+   * Where the model runs: a device, which may serve several models and stays when they are disposed, or the kind of one that
+   * the model creates and destroys. Default `auto`.
    */
-  readonly device?: Device;
+  readonly device?: Device | DeviceChoice;
 }
 
 /** How a checkpoint is found and where the model goes. */
@@ -64,6 +73,9 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
   /** A model without heads: in a checkpoint its tensors lie under `model.`, and the heads beside it are not its own. */
   readonly isBare: boolean = false;
   #device: Device | undefined;
+  #ownsDevice = false;
+  #isDisposed = false;
+  readonly #passes = new CallsInFlight();
 
   constructor(config: Config) {
     super();
@@ -80,18 +92,20 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
    * Loads a model: from a folder with `config.json` and weights, from the hub by its repository's name, or an embedded one
    * by its name. Loading is strict: every missing, misshapen or unused
    * tensor is reported, all at once.
-   * @throws FileError, ConfigError, DownloadError
+   * @throws FileError, ConfigError, DownloadError; OptionError for unknown options
    */
   static async fromPretrained<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
     this: ModelClass<Config, Model>,
     pretrained: string,
     options: PretrainedOptions = {},
   ): Promise<Model> {
-    const directory = await locatePretrained(pretrained, options);
+    checkPretrainedOptions(options, 'fromPretrained');
+    const { device, ...hubOptions } = options;
+    const directory = await locatePretrained(pretrained, hubOptions);
     const raw = await readJson(join(directory, 'config.json'));
     const source = await openCheckpoint(directory);
     try {
-      return await loadModel(new this(this.readConfig(raw)), source, options);
+      return await new this(this.readConfig(raw)).#loadFrom(source, device);
     } finally {
       await source.close();
     }
@@ -104,7 +118,8 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     source: WeightSource,
     options: LoadOptions = {},
   ): Promise<Model> {
-    return loadModel(new this(this.readConfig(raw)), source, options);
+    checkLoadOptions(options, ['device'], 'fromSource');
+    return new this(this.readConfig(raw)).#loadFrom(source, options.device);
   }
 
   /**
@@ -116,12 +131,14 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     raw: RawConfig,
     options: RandomOptions = {},
   ): Promise<Model> {
+    checkLoadOptions(options, ['device', 'seed', 'backboneWeights'], 'fromConfig');
+    const { device, seed = 0, backboneWeights } = options;
     const model = new this(this.readConfig(raw));
-    const random = randomSource(new Map(checkpointParameters(model)), model.config, options.seed ?? 0);
-    if (options.backboneWeights === undefined) return loadModel(model, random, options);
-    const backbone = await openCheckpoint(options.backboneWeights);
+    const random = randomSource(new Map(checkpointParameters(model)), model.config, seed);
+    if (backboneWeights === undefined) return model.#loadFrom(random, device);
+    const backbone = await openCheckpoint(backboneWeights);
     try {
-      return await loadModel(model, overlayBackbone(random, backbone), options);
+      return await model.#loadFrom(overlayBackbone(random, backbone), device);
     } finally {
       await backbone.close();
     }
@@ -139,14 +156,47 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     for (const [name, parameter] of checkpointParameters(this)) yield [name, parameter.shape];
   }
 
+  /** Strict: every tensor of the source that does not fit is reported. */
+  async #loadFrom(source: WeightSource, device: LoadOptions['device']): Promise<this> {
+    const names = new Map([...checkpointParameters(this)].map(([name, parameter]) => [parameter, name]));
+    const canonical = matchCheckpoint(source, this.parameters(), { ...this.config, mayHoldHeads: this.isBare });
+    this.#ownsDevice = !(device instanceof Device);
+    this.#device = device instanceof Device ? device : await Device.create({ device: device ?? 'auto' });
+    try {
+      await this.load(this.#device, parameter => canonical.read(names.get(parameter)!));
+      await this.#device.finish();
+      return this;
+    } catch (error) {
+      await this.dispose();
+      throw error;
+    }
+  }
+
   override async load(device: Device, read: ReadParameter): Promise<void> {
     this.#device = device;
     await super.load(device, read);
   }
 
   /**
+   * Gives the weights' memory back at once; then, if the model created its device itself, waits for the passes under way and
+   * destroys it. Idempotent.
+   */
+  override async dispose(): Promise<void> {
+    this.#isDisposed = true;
+    super.dispose();
+    if (!this.#ownsDevice) return;
+    await this.#passes.settled();
+    await this.#device?.destroy();
+  }
+
+  /** `dispose()`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  /**
    * Runs the model. Outputs have HuggingFace's names; what was not asked for is absent.
-   * @throws ShapeError for inputs that do not fit
+   * @throws ShapeError for inputs that do not fit; OptionError for unknown ones; DeviceError after `dispose()`
    */
   async forward(inputs: ForwardInputs): Promise<OnHost<Outputs>> {
     return this.run(inputs, false);
@@ -170,6 +220,13 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
   }
 
   protected async run(inputs: ForwardInputs, auxiliaryOutputs: boolean): Promise<OnHost<Outputs>> {
+    if (this.#isDisposed) {
+      throw new DeviceError(`${this.constructor.name}: expected a model with its weights, got one that was disposed`);
+    }
+    return this.#passes.track(this.#pass(inputs, auxiliaryOutputs));
+  }
+
+  async #pass(inputs: ForwardInputs, auxiliaryOutputs: boolean): Promise<OnHost<Outputs>> {
     const { device } = this;
     const outputs = await this.#recordOrRecover(() => upload(device, this.config, inputs, auxiliaryOutputs));
     const tensors = new Set(tensorsIn(outputs));
@@ -197,28 +254,18 @@ const BARE_PREFIX = 'model.';
 const checkpointParameters = (model: PreTrainedModel<BaseConfig, object>) =>
   namedParameters(model, model.isBare ? BARE_PREFIX : '');
 
-async function loadModel<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
-  model: Model,
-  source: WeightSource,
-  options: LoadOptions,
-): Promise<Model> {
-  const names = new Map([...checkpointParameters(model)].map(([name, parameter]) => [parameter, name]));
-  const canonical = matchCheckpoint(source, model.parameters(), { ...model.config, mayHoldHeads: model.isBare });
-  const device = await openDevice(options);
-  try {
-    await model.load(device, parameter => canonical.read(names.get(parameter)!));
-    await device.finish();
-    return model;
-  } catch (error) {
-    model.dispose();
-    if (options.device === undefined) await device.destroy();
-    throw error;
-  }
+const deviceChoices: readonly unknown[] = ['auto', 'webgpu', 'cpu'] satisfies DeviceChoice[];
+
+/** Before anything is loaded: throws an `OptionError` for options that are not in `known`, and for a device that is none. */
+function checkLoadOptions(options: LoadOptions, known: readonly string[], where: string): void {
+  checkOptionNames(options, known, where);
+  const { device } = options;
+  if (device === undefined || device instanceof Device || deviceChoices.includes(device)) return;
+  throw new OptionError(`${where}: expected a Device, auto, webgpu or cpu as device, got ${describe(device)}`);
 }
 
-/** The device that the options name, or a new one. */
-export async function openDevice({ device }: LoadOptions): Promise<Device> {
-  return device ?? (await Device.create());
+export function checkPretrainedOptions(options: PretrainedOptions, where: string): void {
+  checkLoadOptions(options, ['device', ...hubOptionNames], where);
 }
 
 const embeddedFolder = new URL('../../weights/embedded/', import.meta.url);
@@ -234,13 +281,21 @@ export const embeddedModels = [
 /**
  * The folder of a model: an embedded one by its name, a folder, or a hub repository's files in the cache, downloaded as far
  * as `parts` says.
- * @throws FileError, DownloadError
+ * @throws FileError, DownloadError; OptionError for a name that is none
  */
 export async function locatePretrained(
   pretrained: string,
   options: HubOptions = {},
   parts?: ModelParts,
 ): Promise<string> {
-  const isEmbedded = embeddedModels.some(name => name === pretrained);
-  return isEmbedded ? fileURLToPath(new URL(pretrained, embeddedFolder)) : resolveModel(pretrained, options, parts);
+  if (typeof pretrained !== 'string' || pretrained === '') {
+    throw new OptionError(
+      `fromPretrained: expected a model's folder, its repository on the hub or the name of an embedded one, got ${describe(pretrained)}`,
+    );
+  }
+  if (embeddedModels.some(name => name === pretrained)) return fileURLToPath(new URL(pretrained, embeddedFolder));
+  // The hub has no model of these families whose name has no owner: it need not be asked about a misspelled one.
+  const meant = pretrained.includes('/') || existsSync(pretrained) ? '' : didYouMean(pretrained, embeddedModels);
+  if (meant !== '') throw new FileError({ file: pretrained }, `no such folder and no such embedded model${meant}`);
+  return resolveModel(pretrained, options, parts);
 }

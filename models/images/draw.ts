@@ -1,6 +1,7 @@
-import { ShapeError } from '../../engine/errors.ts';
+import { describe } from '../../engine/describe.ts';
+import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { Canvas, type Color, grow, type Rectangle } from './canvas.ts';
-import { checkImage, type Image } from './image.ts';
+import { asImage, type Image, type ImageDataLike } from './image.ts';
 import { drawLegend, layOutLegend, legendBackground } from './legend.ts';
 import { classColor } from './palette.ts';
 import { enlargeMap, Regions, type SegmentationMap, straightStep } from './regions.ts';
@@ -28,13 +29,18 @@ export interface SegmentToDraw {
 }
 
 /**
- * Draws boxes with labels and scores on a copy of `image`. Small pictures are enlarged by a whole factor, so that the
+ * Draws boxes with labels and scores on a copy of `picture`. Small pictures are enlarged by a whole factor, so that the
  * labels can be read beside the objects; line widths and letters follow the picture's size.
  *
- * @throws ShapeError when the fields of `image` disagree.
+ * @throws ShapeError when the fields of `picture` disagree; OptionError for detections that are no list of those
  */
-export function drawDetections(image: Image, detections: readonly DetectionToDraw[]): Image {
-  checkImage(image, 'drawDetections');
+export function drawDetections(picture: Image | ImageDataLike, detections: readonly DetectionToDraw[]): Image {
+  const image = asImage(picture, 'drawDetections');
+  checkList(detections, '{ label, labelId, score, box }', 'drawDetections');
+  for (const { box } of detections) {
+    if (box?.length === 4) continue;
+    throw new OptionError(`drawDetections: expected a box of left, top, right and bottom, got ${describe(box)}`);
+  }
   const factor = enlargement(image);
   const canvas = Canvas.of(image, factor);
   const style = styleFor(canvas.width, canvas.height);
@@ -58,17 +64,23 @@ export function drawDetections(image: Image, detections: readonly DetectionToDra
 }
 
 /**
- * Draws a segmentation over a copy of `image`: every segment tinted and outlined in its colour, with a tag where it is
+ * Draws a segmentation over a copy of `picture`: every segment tinted and outlined in its colour, with a tag where it is
  * large enough for one, and a legend of the classes below the picture. Small pictures are enlarged by a whole factor.
  *
- * @throws ShapeError when the fields of `image` or of `map` disagree, or the two have different sizes.
+ * @throws ShapeError when the fields of `picture` or of `map` disagree, or the two have different sizes; OptionError for
+ *   segments that are no list
  */
-export function drawSegmentation(image: Image, map: SegmentationMap, segments: readonly SegmentToDraw[]): Image {
-  checkImage(image, 'drawSegmentation');
+export function drawSegmentation(
+  picture: Image | ImageDataLike,
+  map: SegmentationMap,
+  segments: readonly SegmentToDraw[],
+): Image {
+  const image = asImage(picture, 'drawSegmentation');
+  checkList(segments, '{ id, label, labelId, score }', 'drawSegmentation');
   const { width, height } = image;
-  if (map.width !== width || map.height !== height || map.data.length !== width * height) {
+  if (map?.width !== width || map.height !== height || map.data.length !== width * height) {
     throw new ShapeError(
-      `drawSegmentation: expected a map of ${height} x ${width}, got ${map.height} x ${map.width} with ${map.data.length} ids`,
+      `drawSegmentation: expected a map of ${height} x ${width}, got ${map?.height} x ${map?.width} with ${map?.data?.length} ids`,
     );
   }
   const factor = enlargement(image);
@@ -102,6 +114,11 @@ export function drawSegmentation(image: Image, map: SegmentationMap, segments: r
   }
   tags.draw();
   return canvas.toImage();
+}
+
+function checkList(items: unknown, form: string, where: string): void {
+  if (Array.isArray(items)) return;
+  throw new OptionError(`${where}: expected a list of ${form}, got ${describe(items)}`);
 }
 
 const tintOpacity = 0.42;

@@ -1,6 +1,7 @@
 // Pictures in files. H height, W width
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { describe } from '../../engine/describe.ts';
 import { FileError, OptionError } from '../../engine/errors.ts';
 import { checkNumber, checkOptionNames } from '../../engine/options.ts';
 import { fileSystemError, writeAtomicallySync } from '../../weights/files.ts';
@@ -19,14 +20,23 @@ export interface ReadImageOptions {
   readonly name?: string;
 }
 
-const defaultMaxPixels = 89_478_485;
+export const defaultMaxPixels = 89_478_485;
+
+/** No sensible picture of so many pixels has a longer file. */
+export const maximumFileBytes = (maxPixels: number): number => 16 * 2 ** 20 + 8 * maxPixels;
+
+/** The address that a URL or a text is; undefined for the path of a file. */
+export function addressOf(source: string | URL): URL | undefined {
+  if (source instanceof URL) return source;
+  return /^(https?:\/\/|file:\/\/|data:[^,]*,)/i.test(source) && URL.canParse(source) ? new URL(source) : undefined;
+}
 
 /**
  * Reads a picture as RGB, upright (EXIF orientation applied). PNG and JPEG are told apart by content, not by name. The
  * picture is read and decoded before the call returns, on the calling thread, however the promise reads; servers with other
  * work to do give it a worker.
  *
- * @param source path, `file:` URL, or a whole file's bytes
+ * @param source path, `file:` URL (as text, too), or a whole file's bytes
  * @returns [H, W, 3] bytes: Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')`. PNG bit for bit, with the
  *   exception of 16-bit grey, of which Pillow makes white wherever a sample exceeds 255: here its high byte is kept, as
  *   both do of 16-bit colours. JPEG within a few grey levels where the picture is smooth
@@ -48,12 +58,24 @@ export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, o
   if (maxPixels < 1) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
   if (source instanceof Uint8Array) return decodeImage(source, name, maxPixels);
   if (source instanceof ArrayBuffer) return decodeImage(new Uint8Array(source), name, maxPixels);
-  const isFile = source instanceof URL ? source.protocol === 'file:' : typeof source === 'string';
-  if (!isFile) {
-    throw new OptionError(`readImage: expected a path, a file: URL, or a file's bytes, got ${source}`);
-  }
-  const path = source instanceof URL ? fileURLToPath(source) : source;
+  const path = pathOf(source);
   return decodeImage(readBytes(path, maxPixels), path, maxPixels);
+}
+
+function pathOf(source: string | URL): string {
+  const refuse = (got: string, options?: ErrorOptions) =>
+    new OptionError(`readImage: expected a path, a file: URL, or a file's bytes, got ${got}`, options);
+  if ((source as unknown) instanceof Promise) throw refuse('a promise, which is to be awaited');
+  if (typeof source !== 'string' && !(source instanceof URL))
+    throw refuse(source === undefined ? 'undefined' : describe(source));
+  const address = addressOf(source);
+  if (address === undefined) return source as string;
+  if (address.protocol !== 'file:') throw refuse(`${address.href.slice(0, 100)}; pipelines take such addresses`);
+  try {
+    return fileURLToPath(address);
+  } catch (cause) {
+    throw refuse(address.href.slice(0, 100), { cause });
+  }
 }
 
 function decodeImage(bytes: Uint8Array, file: string, maxPixels: number): Image {
@@ -84,9 +106,9 @@ function notAPicture(bytes: Uint8Array): string {
   return `expected a PNG or JPEG file, got ${other === undefined ? 'neither' : `${other} file`}`;
 }
 
-/** A regular file's bytes, unless it is longer than any sensible picture of that many pixels. */
+/** A regular file's bytes, unless there are too many. */
 function readBytes(path: string, maxPixels: number): Uint8Array {
-  const limit = 16 * 2 ** 20 + 8 * maxPixels;
+  const limit = maximumFileBytes(maxPixels);
   let descriptor: number | undefined;
   try {
     descriptor = openSync(path, 'r');

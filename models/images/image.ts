@@ -1,9 +1,10 @@
 // H height, W width, C channels (1 grey, 3 RGB, 4 RGBA)
+import { describe } from '../../engine/describe.ts';
 import { ShapeError } from '../../engine/errors.ts';
 
 /**
  * A picture in memory: [H, W, C] interleaved bytes, rows from the top, 0 … 255. `readImage` gives RGB; bring your own
- * decoder by filling the four fields (a browser's `ImageData` has 4 channels: `new Uint8Array(imageData.data.buffer)`).
+ * decoder by filling the four fields.
  */
 export interface Image {
   readonly width: number;
@@ -14,10 +15,32 @@ export interface Image {
   readonly data: Uint8Array;
 }
 
+/** A canvas' `ImageData`: [H, W, 4] bytes, RGBA. */
+export interface ImageDataLike {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8ClampedArray;
+}
+
+/** The same pixels as an `Image`, checked. @throws ShapeError. `where` starts the message. */
+export function asImage(picture: Image | ImageDataLike, where: string): Image {
+  const data = (picture as Image | ImageDataLike | null | undefined)?.data;
+  if (!(data instanceof Uint8ClampedArray)) {
+    checkImage(picture as Image, where);
+    return picture as Image;
+  }
+  const image = { channels: 4, ...picture, data: new Uint8Array(data.buffer, data.byteOffset, data.length) };
+  checkImage(image, where);
+  return image;
+}
+
 /** Throws a `ShapeError` unless the fields of `image` agree with each other. `where` starts the message. */
 export function checkImage(image: Image, where: string): void {
   if (typeof image !== 'object' || image === null) {
-    throw new ShapeError(`${where}: expected a picture { width, height, channels, data }, got ${image}`);
+    throw new ShapeError(`${where}: expected a picture { width, height, channels, data }, got ${describe(image)}`);
+  }
+  if (image instanceof Promise) {
+    throw new ShapeError(`${where}: expected a picture, got a promise, which is to be awaited`);
   }
   const { width, height, channels, data } = image;
   for (const [name, value] of Object.entries({ width, height })) {

@@ -5,9 +5,8 @@ import { join } from 'node:path';
 import { ConfigError, OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
 import { checkOptionNames } from '../../engine/options.ts';
-import type { HubOptions } from '../../weights/index.ts';
-import { readJson } from '../../weights/index.ts';
-import { checkImage, type Image, toRgb } from '../images/image.ts';
+import { type HubOptions, hubOptionNames, readJson } from '../../weights/index.ts';
+import { asImage, type Image, type ImageDataLike, toRgb } from '../images/image.ts';
 import { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from '../images/resize.ts';
 import { locatePretrained } from '../pretrained.ts';
 import {
@@ -32,8 +31,8 @@ import {
 } from './settings.ts';
 import { type Behaviour, checkExtent, targetSize } from './target-size.ts';
 
-/** Which of HuggingFace's implementations a processor equals. */
-export interface ProcessorOptions {
+/** Which of HuggingFace's implementations a processor equals, and settings that differ from its configuration's. */
+export interface ProcessorOptions extends SettingsInput {
   /**
    * `pil` (default): Pillow's resize, rescale then normalise; what the published numbers were made with. `torchvision`:
    * antialiased uint8 resize and one fused step, HuggingFace 5's default; pixel values differ by up to 0.0175.
@@ -68,14 +67,9 @@ export interface PreprocessedImages {
   readonly labels?: ImageLabels[];
 }
 
-const optionNames = [
-  'annotations',
-  'returnSegmentationMasks',
-  'masksPath',
-  'masks',
-  'maxSize',
-  ...Object.keys(defaultSettings),
-];
+const settingNames = ['maxSize', ...Object.keys(defaultSettings)];
+const optionNames = ['annotations', 'returnSegmentationMasks', 'masksPath', 'masks', ...settingNames];
+const processorOptionNames = ['backend', 'behaviour', ...settingNames];
 
 /** A picture on its way: resized bytes and labels at their size. */
 interface PreparedImage {
@@ -96,13 +90,13 @@ export abstract class ImageProcessor {
   /** @throws ConfigError naming the key and what it may be; OptionError for unknown options */
   constructor(config: ProcessorConfig = {}, options: ProcessorOptions = {}) {
     const where = new.target.name;
-    checkOptionNames(options, ['backend', 'behaviour'], where);
-    const { backend = 'pil', behaviour = 'v5' } = options;
+    checkOptionNames(options, processorOptionNames, where);
+    const { backend = 'pil', behaviour = 'v5', ...settings } = options;
     if (backend !== 'pil' && backend !== 'torchvision')
       throw new OptionError(`${where}: expected backend pil or torchvision, got ${backend}`);
     if (behaviour !== 'v5' && behaviour !== 'v4')
       throw new OptionError(`${where}: expected behaviour v5 or v4, got ${behaviour}`);
-    this.settings = parseConfig(config, where);
+    this.settings = parseConfig(config, where, settings);
     this.backend = backend;
     this.behaviour = behaviour;
   }
@@ -110,7 +104,9 @@ export abstract class ImageProcessor {
   /**
    * Reads the `preprocessor_config.json` of a model: a folder, an embedded model's name, or a repository on the hub.
    *
-   * @throws FileError, DownloadError if it cannot be had; ConfigError naming the key that does not fit
+   * @param options how it is fetched, and settings that take the place of the file's: `{ size: { height: 480, width: 640 } }`
+   * @throws FileError, DownloadError if it cannot be had; ConfigError naming the key that does not fit; OptionError for
+   *   options that are unknown or impossible
    */
   static async fromPretrained<Processor extends ImageProcessor>(
     this: new (
@@ -118,12 +114,13 @@ export abstract class ImageProcessor {
       options?: ProcessorOptions,
     ) => Processor,
     pretrained: string,
-    { backend, behaviour, ...hubOptions }: ProcessorOptions & HubOptions = {},
+    options: ProcessorOptions & HubOptions = {},
   ): Promise<Processor> {
+    const { hubOptions, processorOptions } = splitOptions(options);
     const file = join(await locatePretrained(pretrained, hubOptions, { processor: true }), 'preprocessor_config.json');
     const config = await readJson(file);
     try {
-      return new this(config, { ...(backend && { backend }), ...(behaviour && { behaviour }) });
+      return new this(config, processorOptions);
     } catch (error) {
       throw error instanceof ConfigError ? new ConfigError(`${file}: ${error.message}`, { cause: error }) : error;
     }
@@ -138,11 +135,15 @@ export abstract class ImageProcessor {
    * @throws ShapeError for pictures that are none, become empty, or (with `doPad: false`) end up with different sizes;
    *   OptionError for options and annotations that do not fit, naming the field; FileError for mask pictures
    */
-  preprocess(images: Image | readonly Image[], options: PreprocessOptions = {}): PreprocessedImages {
+  preprocess(
+    images: Image | ImageDataLike | readonly (Image | ImageDataLike)[],
+    options: PreprocessOptions = {},
+  ): PreprocessedImages {
     checkOptionNames(options, optionNames, 'preprocess');
     const settings = overrideSettings(options, this.settings, 'preprocess');
-    const pictures = Array.isArray(images) ? (images as readonly Image[]) : [images as Image];
-    if (pictures.length === 0) throw new ShapeError('preprocess: expected at least one picture, got none');
+    const given = (Array.isArray(images) ? images : [images]) as readonly (Image | ImageDataLike)[];
+    if (given.length === 0) throw new ShapeError('preprocess: expected at least one picture, got none');
+    const pictures = given.map((picture, index) => asImage(picture, `preprocess: images[${index}]`));
     const annotations = annotationsFor(pictures, options, settings);
     const prepared = pictures.map((picture, index) =>
       this.#prepare(picture, index, settings, annotations?.[index], options),
@@ -157,7 +158,6 @@ export abstract class ImageProcessor {
     annotation: ImageAnnotation | undefined,
     options: PreprocessOptions,
   ): PreparedImage {
-    checkImage(picture, `preprocess: images[${index}]`);
     let image = picture.channels === settings.imageMean.length ? picture : toRgb(picture);
     let labels = annotation && prepareLabels(annotation, index, [image.height, image.width], settings, options);
     if (settings.doResize) {
@@ -225,6 +225,20 @@ export abstract class ImageProcessor {
       });
     });
   }
+}
+
+/** The options of `fromPretrained`, by who takes them. @throws OptionError for unknown ones */
+export function splitOptions(options: ProcessorOptions & HubOptions): {
+  hubOptions: HubOptions;
+  processorOptions: ProcessorOptions;
+} {
+  checkOptionNames(options, [...processorOptionNames, ...hubOptionNames], 'fromPretrained');
+  const isHubOption = ([name]: [string, unknown]) => hubOptionNames.includes(name);
+  const entries = Object.entries(options);
+  return {
+    hubOptions: Object.fromEntries(entries.filter(isHubOption)),
+    processorOptions: Object.fromEntries(entries.filter(entry => !isHubOption(entry))),
+  };
 }
 
 /** The annotations, checked; undefined if there are none. */

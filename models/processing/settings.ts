@@ -86,14 +86,17 @@ export type ProcessorConfig = { readonly [key: string]: unknown };
  * `do_convert_annotations` absent (then as `do_normalize`). Keys that processors of this family do not know are ignored,
  * as HuggingFace does: configurations carry names of classes and leftovers of other processors.
  *
- * @throws ConfigError naming the key, what it may be, and what it is
+ * @param overrides take the place of the configuration's, as if it held them; null stands for the configuration's
+ * @throws ConfigError naming the key, what it may be, and what it is; OptionError for overrides
  */
-export function parseConfig(config: ProcessorConfig, where: string): ProcessorSettings {
+export function parseConfig(config: ProcessorConfig, where: string, overrides: SettingsInput = {}): ProcessorSettings {
   if (typeof config !== 'object' || config === null || Array.isArray(config)) {
     throw new ConfigError(`${where}: expected a JSON object, got ${describe(config)}`);
   }
   const input: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(config)) input[camelCase(key)] = value;
+  overrideSettings(overrides, defaultSettings, where); // Throws for those that do not fit.
+  for (const [name, value] of Object.entries(overrides)) if ((value ?? null) !== null) input[name] = value;
   input.doPad ??= input.padAndReturnPixelMask;
   input.doConvertAnnotations ??= input.doNormalize;
   return parseSettings(

@@ -229,7 +229,11 @@ for (const name of modelDeviceNames) {
     for (const [inputs, message] of refusals) await rejectsWith(() => model.forward(inputs), ShapeError, message);
     assert.equal((await model.forward({ pixelValues })).logits, before.logits);
     model.dispose();
-    await rejectsWith(() => model.forward({ pixelValues }), DeviceError, /expected loaded weights, got none/);
+    await rejectsWith(
+      () => model.forward({ pixelValues }),
+      DeviceError,
+      /expected a model with its weights, got one that was disposed/,
+    );
     const deformable = await DeformableDetrForObjectDetection.fromConfig(smallDeformable, { device });
     await rejectsWith(
       () => deformable.forward({ inputsEmbeds: floats(1, 9, 32) }),

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { OptionError } from '../../engine/errors.ts';
+import { checkOptionNames } from '../../engine/options.ts';
 
 /** How a model is fetched from the hub, and how it is cached. */
 export interface HubOptions {
@@ -27,6 +28,19 @@ export interface HubOptions {
   /** Pause after the first failure; it doubles each time. Default 500. */
   readonly retryDelayMilliseconds?: number | undefined;
 }
+
+export const hubOptionNames: readonly string[] = Object.keys({
+  revision: true,
+  cacheDir: true,
+  token: true,
+  localFilesOnly: true,
+  endpoint: true,
+  signal: true,
+  onProgress: true,
+  timeoutMilliseconds: true,
+  attempts: true,
+  retryDelayMilliseconds: true,
+} satisfies Record<keyof HubOptions, true>);
 
 export interface DownloadProgress {
   readonly file: string;
@@ -53,9 +67,10 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Completes options from the environment, as huggingface_hub does.
- * @throws OptionError when a revision, endpoint or token cannot be one
+ * @throws OptionError for an unknown option, or when a revision, endpoint or token cannot be one
  */
 export function hubSettings(options: HubOptions = {}, environment: Environment = process.env): HubSettings {
+  checkOptionNames(options, hubOptionNames, 'hub');
   const home = environment.HF_HOME || join(environment.XDG_CACHE_HOME || join('~', '.cache'), 'huggingface');
   const cache = environment.HF_HUB_CACHE || environment.HUGGINGFACE_HUB_CACHE || join(home, 'hub');
   const seconds = Number(environment.HF_HUB_DOWNLOAD_TIMEOUT) || 10;

@@ -1,0 +1,231 @@
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { pathToFileURL } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  AutoImageProcessor,
+  AutoModelForObjectDetection,
+  Device,
+  DeviceError,
+  DeviceLostError,
+  DownloadError,
+  drawDetections,
+  drawSegmentation,
+  FileError,
+  OptionError,
+  type Pipeline,
+  type PipelineInput,
+  pipeline,
+  readImage,
+  resolveModel,
+  ShapeError,
+} from '../../index.ts';
+import { fetchBytes } from '../../weights/index.ts';
+import { testData } from '../support/data.ts';
+import { rejectsWith } from '../support/throws.ts';
+
+// What callers without types meet, and whose the device is. The models are the embedded ones, on the cpu device.
+
+const name = 'scenes-detr';
+const file = testData('scenes', 'images', 'val_000000.png');
+const device = await Device.create({ device: 'cpu', threads: 2 });
+test.after(() => device.destroy());
+
+type Refusal = [run: () => unknown, message: RegExp];
+const refuse = async (refusals: readonly Refusal[]) => {
+  for (const [run, message] of refusals) await rejectsWith(async () => run(), OptionError, message);
+};
+
+/** What callers without types can write. */
+// biome-ignore lint/suspicious/noExplicitAny: the point of these tests
+const untyped = <Value>(value: Value): any => value;
+
+test('options that do not exist are refused wherever options are taken', async () => {
+  const model = await AutoModelForObjectDetection.fromPretrained(name, { device });
+  const processor = await AutoImageProcessor.fromPretrained(name);
+  const image = await readImage(file);
+  const inputs = processor.preprocess([image]);
+  const detect = await pipeline('object-detection', name, { device });
+  const { pixelValues } = inputs;
+  await refuse([
+    [() => untyped(AutoImageProcessor.fromPretrained)(name, { do_resize: false }), /did you mean doResize\?/],
+    [() => untyped(AutoImageProcessor.fromPretrained)(name, { device }), /unknown option device/],
+    [() => AutoImageProcessor.fromPretrained(name, { size: -1 }), /DetrImageProcessor: size: expected .* got -1/],
+    [
+      () => untyped(AutoModelForObjectDetection.fromPretrained)(name, { local_files_only: true }),
+      /fromPretrained: unknown option local_files_only; did you mean localFilesOnly\?/,
+    ],
+    [() => untyped(AutoModelForObjectDetection.fromPretrained)(name, 'cpu'), /fromPretrained: .* got "cpu"/],
+    [() => untyped(resolveModel)('owner/model', { cache_dir: '.' }), /hub: .* did you mean cacheDir\?/],
+    [() => untyped(processor).preprocess(image, 5), /preprocess: expected an object \{ .* \}, got 5/],
+    [() => untyped(model).forward(), /forward: expected an object \{ pixelValues, .* \}, got nothing/],
+    [() => untyped(model).forward({ pixelValues, pixel_mask: inputs.pixelMask }), /did you mean pixelMask\?/],
+    [() => untyped(model).forward({ pixel_values: pixelValues }), /did you mean pixelValues\?/],
+    [() => untyped(model).forward({ pixelValues, return_dict: true }), /forward: unknown option return_dict/],
+    [() => untyped(model).forward({ pixelValues, labels: 'x' }), /forward: expected labels as a list .* got "x"/],
+    [() => untyped(model).forward({ pixelValues, labels: [5] }), /forward: expected labels as a list .* got \[5\]/],
+    [() => untyped(pipeline)('object-detection', name, { treshold: 1 }), /pipeline: unknown option treshold/],
+    [() => untyped(detect)(file, 0.9), /pipeline: expected an object \{ threshold, percentage \}, got 0.9/],
+    [() => untyped(detect)(file, { treshold: 0.9 }), /pipeline: unknown option treshold; known are threshold/],
+    [() => untyped(detect)(file, { topK: 5 }), /pipeline: unknown option topK/],
+    [() => untyped(detect)(file, { percentage: 1 }), /pipeline: expected percentage to be true or false, got 1/],
+    [() => detect('absent.png', { threshold: 1.5 }), /pipeline: expected threshold from 0 to 1, got 1.5/],
+  ]);
+  await model.dispose();
+});
+
+test('what is no model, picture, tensor or detection is refused in words', async () => {
+  const model = await AutoModelForObjectDetection.fromPretrained(name, { device });
+  const processor = await AutoImageProcessor.fromPretrained(name);
+  const image = await readImage(file);
+  const outputs = await model.forward(processor.preprocess(image));
+  const detect = await pipeline('object-detection', name, { device });
+  const [found] = processor.postProcessObjectDetection(outputs);
+  await refuse([
+    [() => untyped(pipeline)('object-detection'), /fromPretrained: expected a model's folder, .* got nothing/],
+    [() => untyped(AutoModelForObjectDetection.fromPretrained)(), /expected a model's folder, .* got nothing/],
+    [() => AutoModelForObjectDetection.fromPretrained(''), /expected a model's folder, .* got ""/],
+    [() => AutoImageProcessor.fromPretrained(''), /expected a model's folder, .* got ""/],
+    [
+      () => untyped(AutoModelForObjectDetection.fromPretrained)(name, { device: 'gpu' }),
+      /expected a Device, auto, webgpu or cpu as device, got "gpu"/,
+    ],
+    [() => detect(untyped(null)), /pipeline: expected a path, .* got null/],
+    [() => detect(untyped(readImage(file))), /pipeline: expected a path, .* got a promise, which is to be awaited/],
+    [() => readImage(untyped(Promise.resolve(file))), /readImage: .* got a promise/],
+    [() => readImage('data:image/png;base64,AAAA'), /readImage: .* got data:.*; pipelines take such addresses/],
+    [() => drawDetections(image, untyped(found)), /drawDetections: expected a list of \{ label, .* got \{"scores"/],
+    [() => drawDetections(image, untyped([{ box: { xmin: 1 } }])), /expected a box of left, top, .* got \{"xmin":1\}/],
+    [
+      () => drawSegmentation(image, { ...image, data: new Uint8Array(image.width * image.height) }, untyped({})),
+      /drawSegmentation: expected a list of/,
+    ],
+  ]);
+  const wrongShapes: Refusal[] = [
+    [() => processor.preprocess(untyped([readImage(file)])), /images\[0\]: expected a picture, got a promise/],
+    [
+      () => model.forward({ pixelValues: untyped({ dims: [1, 3, 8, 8], data: new Float32Array(192) }) }),
+      /pixelValues: expected a tensor \[B, 3, H, W\] as \{ shape, data \}, got \{"dims":\[1,3,8,8\],"data":"Float32Array"\}/,
+    ],
+    [() => model.forward({ pixelValues: untyped([[[[0]]]]) }), /as \{ shape, data \}, got \[\[\[/],
+    [() => drawSegmentation(image, untyped(undefined), []), /drawSegmentation: expected a map/],
+  ];
+  for (const [run, message] of wrongShapes) await rejectsWith(async () => run(), ShapeError, message);
+  await model.dispose();
+  await rejectsWith(() => model.warmup(64, 64), DeviceError, /DetrForObjectDetection: .* got one that was disposed/);
+});
+
+test('a misspelled embedded model is suggested, and no hub is asked', async () => {
+  const options = { endpoint: 'http://127.0.0.1:1' };
+  const message = /scenes-dter: no such folder and no such embedded model, did you mean "scenes-detr"\?/;
+  await rejectsWith(() => AutoModelForObjectDetection.fromPretrained('scenes-dter', options), FileError, message);
+  await rejectsWith(() => AutoImageProcessor.fromPretrained('scenes-dter', options), FileError, message);
+});
+
+test('settings given to fromPretrained take the place of the file’s', async () => {
+  const processor = await AutoImageProcessor.fromPretrained(name, {
+    size: { shortestEdge: 96, longestEdge: 128 },
+    doNormalize: false,
+    imageMean: null,
+  });
+  const { settings } = await AutoImageProcessor.fromPretrained(name);
+  assert.equal(processor.settings, {
+    ...settings,
+    size: { shortestEdge: 96, longestEdge: 128 },
+    doNormalize: false,
+  });
+  assert.equal(processor.preprocess(await readImage(file)).pixelValues.shape.slice(0, 2), [1, 3]);
+});
+
+test('a model destroys the device that it created, and no other', async () => {
+  const own = await AutoModelForObjectDetection.fromPretrained(name, { device: 'cpu' });
+  assert.is(own.device.kind, 'cpu');
+  const pixelValues = { shape: [1, 3, 64, 64], data: new Float32Array(3 * 64 * 64) };
+  const pass = own.forward({ pixelValues });
+  const disposed = own.dispose();
+  assert.is((await pass).logits.shape[0], 1, 'passes under way end first');
+  await disposed;
+  await own.dispose();
+  await rejectsWith(() => own.device.finish(), DeviceLostError, /the device was destroyed/);
+
+  const detect = await pipeline('object-detection', name, { device: 'cpu' });
+  await detect.dispose();
+  const guest = await AutoModelForObjectDetection.fromPretrained(name, { device });
+  await guest.dispose();
+  await device.finish();
+});
+
+test('await using disposes of devices, models and pipelines', async () => {
+  let kept: Device;
+  {
+    await using model = await AutoModelForObjectDetection.fromPretrained(name, { device: 'cpu' });
+    await using other = await Device.create({ device: 'cpu', threads: 1 });
+    await using _detect = await pipeline('object-detection', name, { device: other });
+    kept = model.device;
+  }
+  await rejectsWith(() => kept.finish(), DeviceLostError, /the device was destroyed/);
+});
+
+test('a pipeline that is disposed of waits for its calls', async () => {
+  const detect = await pipeline('object-detection', name, { device: 'cpu' });
+  const calls = [detect(file), detect([file, file])];
+  await detect.dispose();
+  assert.equal((await calls[1])!.length, 2);
+  assert.equal((await Promise.all(calls)).length, 2);
+  await rejectsWith(() => detect(file), DeviceError, /got one that was disposed/);
+});
+
+test('boxes are given as parts of the picture when asked for', async () => {
+  const detect = await pipeline('object-detection', name, { device });
+  const { width, height } = await readImage(file);
+  const [pixels, parts] = [await detect(file), await detect(file, { percentage: true })];
+  assert.ok(pixels.length > 0);
+  for (const [index, { box }] of pixels.entries()) {
+    assert.ok(Math.abs(parts[index]!.box.xmax * width - box.xmax) < 1e-3);
+    assert.ok(Math.abs(parts[index]!.box.ymin * height - box.ymin) < 1e-3);
+  }
+});
+
+test('pipelines take paths, addresses, bytes and pixels', async () => {
+  const bytes = readFileSync(file);
+  const server = createServer((request, response) => {
+    if (request.url === '/moved.png') response.writeHead(302, { location: '/picture.png' }).end();
+    else if (request.url === '/picture.png') response.end(bytes);
+    else if (request.url === '/chunks') response.write(bytes, () => response.end());
+    else if (request.url === '/endless') response.writeHead(200, { 'content-length': 1e12 }).write(bytes);
+    else response.writeHead(404).end();
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  try {
+    const detect: Pipeline<object, object> = await pipeline('object-detection', name, { device });
+    const { width, height, data } = await readImage(file);
+    const rgba = new Uint8ClampedArray(width * height * 4);
+    for (let pixel = 0; pixel < width * height; pixel++) rgba.set(data.subarray(3 * pixel, 3 * pixel + 3), 4 * pixel);
+    const base64 = `data:image/png;base64,${bytes.toString('base64')}`;
+    const inputs: readonly PipelineInput[] = [
+      ...[pathToFileURL(file), pathToFileURL(file).href],
+      ...[`${origin}/picture.png`, new URL(`${origin}/moved.png`), base64],
+      ...[bytes, new Uint8Array(bytes).buffer, { width, height, channels: 3, data }, { width, height, data: rgba }],
+    ];
+    const expected = await detect(file);
+    for (const [index, result] of (await detect(inputs)).entries()) {
+      assert.equal(result, expected, `input ${index}`);
+    }
+    await rejectsWith(() => detect(`${origin}/absent`), DownloadError, /cannot download http.*absent: .* answered 404/);
+    await rejectsWith(() => detect(`${origin}/endless`), DownloadError, /at most \d+ bytes, got more/);
+    const bounded = (path: string) => fetchBytes(new URL(path, origin), bytes.length - 1);
+    await rejectsWith(() => bounded('/picture.png'), DownloadError, /at most \d+ bytes, got more/);
+    await rejectsWith(() => bounded('/chunks'), DownloadError, /at most \d+ bytes, got more/);
+    await rejectsWith(() => detect('ftp://127.0.0.1/x.png'), FileError, /no such file/);
+    const damaged = await rejectsWith(() => detect(base64.slice(0, -4000)), FileError, /^data: address: /);
+    assert.ok(damaged.message.length < 200);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+test.run();
