@@ -5,6 +5,7 @@ import { describe } from '../../engine/describe.ts';
 import { FileError, OptionError } from '../../engine/errors.ts';
 import { checkNumber, checkOptionNames } from '../../engine/options.ts';
 import { fileSystemError, writeAtomicallySync } from '../../weights/files.ts';
+import { DecoderLost, decodeElsewhere } from './decoder.ts';
 import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';
@@ -32,9 +33,8 @@ export function addressOf(source: string | URL): URL | undefined {
 }
 
 /**
- * Reads a picture as RGB, upright (EXIF orientation applied). PNG and JPEG are told apart by content, not by name. The
- * picture is read and decoded before the call returns, on the calling thread, however the promise reads; servers with other
- * work to do give it a worker.
+ * Reads a picture as RGB, upright (EXIF orientation applied), on a thread of its own. PNG and JPEG are told apart by content,
+ * not by name.
  *
  * @param source path, `file:` URL (as text, too), or a whole file's bytes
  * @returns [H, W, 3] bytes: Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')`. PNG bit for bit, with the
@@ -47,19 +47,37 @@ export async function readImage(
   source: string | URL | Uint8Array | ArrayBuffer,
   options: ReadImageOptions = {},
 ): Promise<Image> {
-  return readImageSync(source, options);
+  const checked = checkReadOptions(options);
+  const own = pathOrBytes(source);
+  try {
+    return await decodeElsewhere(own, checked);
+  } catch (error) {
+    // Where a bundler has left the thread's module out, say.
+    if (error instanceof DecoderLost) return readImageSync(own, checked);
+    throw error;
+  }
 }
 
-/** `readImage` without a promise. */
+/** `readImage` without a promise, on the calling thread. */
 export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, options: ReadImageOptions = {}): Image {
+  const { maxPixels, name } = checkReadOptions(options);
+  const own = pathOrBytes(source);
+  if (typeof own !== 'string') return decodeImage(own, name, maxPixels);
+  return decodeImage(readBytes(own, maxPixels), own, maxPixels);
+}
+
+function checkReadOptions(options: ReadImageOptions): Required<ReadImageOptions> {
   checkOptionNames(options, ['maxPixels', 'name'], 'readImage');
   const { maxPixels = defaultMaxPixels, name = 'image' } = options;
   checkNumber(maxPixels, 'maxPixels', 'readImage');
   if (maxPixels < 1) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
-  if (source instanceof Uint8Array) return decodeImage(source, name, maxPixels);
-  if (source instanceof ArrayBuffer) return decodeImage(new Uint8Array(source), name, maxPixels);
-  const path = pathOf(source);
-  return decodeImage(readBytes(path, maxPixels), path, maxPixels);
+  if (typeof name !== 'string') throw new OptionError(`readImage: expected name to be a text, got ${describe(name)}`);
+  return { maxPixels, name };
+}
+
+function pathOrBytes(source: string | URL | Uint8Array | ArrayBuffer): string | Uint8Array {
+  if (source instanceof Uint8Array) return source;
+  return source instanceof ArrayBuffer ? new Uint8Array(source) : pathOf(source);
 }
 
 function pathOf(source: string | URL): string {

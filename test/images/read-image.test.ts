@@ -1,13 +1,16 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { types } from 'node:util';
 import { deflateSync } from 'node:zlib';
+import { encode as encodeJpeg } from 'jpeg-js';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FileError, OptionError, ShapeError } from '../../engine/errors.ts';
+import { Random } from '../../kernels/index.ts';
 import { readImage, readImageSync, writePng } from '../../models/images/files.ts';
 import { type Image, toRgb } from '../../models/images/image.ts';
-import { readTestJson, testData } from '../support/data.ts';
+import { readTestJson, repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 import { assertSameBytes } from './compare.ts';
@@ -160,6 +163,47 @@ test('what is no picture is refused by name', async () => {
     const got = new RegExp(`expected a path, a file: URL, or a file's bytes, got ${source}`);
     await rejectsWith(() => readImage(source as never), OptionError, got);
   }
+});
+
+test('a picture is decoded while the calling thread goes on', async () => {
+  const [width, height] = [1600, 1200];
+  const data = Buffer.from(new Random(1).tensor([width * height * 4], 50, 128).data);
+  const bytes = encodeJpeg({ width, height, data }, 90).data;
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  const image = await readImage(bytes);
+  clearInterval(timer);
+  assert.ok(turns >= 5, `${turns} turns of the event loop`);
+  assertSameBytes(image.data, readImageSync(bytes).data, 'decoded elsewhere');
+  assert.ok(bytes.byteLength > 0, 'the bytes stay with their owner');
+});
+
+test('an error of the decoder’s thread is what it is on the calling one', async () => {
+  const path = join(folder, 'absent.png');
+  const error = await rejectsWith(() => readImage(path), FileError, /absent\.png: no such file/);
+  assert.is(error.constructor, FileError);
+  assert.ok(types.isNativeError(error));
+  assert.is(error.name, 'FileError');
+  assert.equal((error as FileError).location, { file: path });
+  const [whole] = await Promise.all([readImage(testData('images', vectors[0]!.file)), readImage(path).catch(() => {})]);
+  assert.is(whole.channels, 3);
+});
+
+test('without the decoder’s module, pictures are decoded on the calling thread', async () => {
+  const copy = temporaryFolder('bundle');
+  const built = fileURLToPath(new URL('../../', import.meta.url));
+  for (const part of ['engine', 'models', 'weights']) {
+    cpSync(join(built, part), join(copy, part), { recursive: true });
+  }
+  rmSync(join(copy, 'models/images/decoder-worker.js'));
+  symlinkSync(join(repositoryRoot, 'node_modules'), join(copy, 'node_modules'));
+  writeFileSync(join(copy, 'package.json'), '{ "type": "module" }');
+  const { readImage: read } = (await import(
+    pathToFileURL(join(copy, 'models/images/files.js')).href
+  )) as typeof import('../../models/images/files.ts');
+  const picture = testData('images', vectors[0]!.file);
+  assert.equal((await read(picture)).data, readImageSync(picture).data);
+  assert.equal((await read(picture)).data, readImageSync(picture).data, 'again');
 });
 
 /** A file whose header says this size and whose pixels are a hundred zeros, or what is given. */

@@ -1,0 +1,20 @@
+import { parentPort } from 'node:worker_threads';
+import { FileError } from '../../engine/errors.ts';
+import type { DecodeAnswer, DecodeRequest } from './decoder.ts';
+import { readImageSync } from './files.ts';
+
+/** One picture. */
+function decode({ id, source, options }: DecodeRequest): DecodeAnswer {
+  try {
+    const { data, ...size } = readImageSync(source, options);
+    // Its buffer moves to the other thread, and must hold nothing else.
+    return { id, image: { ...size, data: data.byteLength === data.buffer.byteLength ? data : data.slice() } };
+  } catch (error) {
+    return { id, error: error as Error, location: error instanceof FileError ? error.location : undefined };
+  }
+}
+
+parentPort!.on('message', (request: DecodeRequest) => {
+  const answer = decode(request);
+  parentPort!.postMessage(answer, 'image' in answer ? [answer.image.data.buffer as ArrayBuffer] : []);
+});

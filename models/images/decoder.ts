@@ -1,0 +1,92 @@
+// Decoding on a thread of its own: a large photograph takes seconds, in which the calling thread has other work to do.
+import { Worker } from 'node:worker_threads';
+import { FileError, type FileLocation } from '../../engine/errors.ts';
+import type { ReadImageOptions } from './files.ts';
+import type { Image } from './image.ts';
+
+export interface DecodeRequest {
+  readonly id: number;
+  /** A path, or a file's bytes. */
+  readonly source: string | Uint8Array;
+  readonly options: ReadImageOptions;
+}
+
+export type DecodeAnswer =
+  | { readonly id: number; readonly image: Image }
+  /** Threads exchange errors without their class: a `FileError` is known by its location. */
+  | { readonly id: number; readonly error: Error; readonly location: FileLocation | undefined };
+
+/** The thread is not to be had, or died. */
+export class DecoderLost extends Error {}
+
+interface Waiting {
+  readonly resolve: (image: Image) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** One thread for all pictures, started with the first one; it lets the process end. */
+class Decoder {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiting>();
+  #lastId = 0;
+
+  constructor(onLost: () => void) {
+    this.#worker = new Worker(new URL('./decoder-worker.js', import.meta.url), { execArgv: [] });
+    this.#worker.on('message', (answer: DecodeAnswer) => this.#settle(answer));
+    const lose = (cause?: Error) => {
+      onLost();
+      for (const { reject } of this.#waiting.values()) reject(new DecoderLost('the decoder was lost', { cause }));
+      this.#waiting.clear();
+    };
+    this.#worker.on('error', lose);
+    this.#worker.on('exit', () => lose());
+    this.#worker.unref(); // Last, because a listener for messages takes a reference.
+  }
+
+  decode(source: string | Uint8Array, options: ReadImageOptions): Promise<Image> {
+    const id = ++this.#lastId;
+    // A copy, of which the caller cannot take anything back and which carries nothing that lies around it.
+    const own = typeof source === 'string' ? source : new Uint8Array(source);
+    const request: DecodeRequest = { id, source: own, options };
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#worker.ref();
+      this.#worker.postMessage(request, typeof own === 'string' ? [] : [own.buffer]);
+    });
+  }
+
+  #settle(answer: DecodeAnswer): void {
+    const { resolve, reject } = this.#waiting.get(answer.id)!;
+    this.#waiting.delete(answer.id);
+    if (this.#waiting.size === 0) this.#worker.unref();
+    if ('image' in answer) resolve(answer.image);
+    else reject(answer.location === undefined ? answer.error : asFileError(answer.error, answer.location));
+  }
+}
+
+function asFileError(error: Error, location: FileLocation): Error {
+  Object.setPrototypeOf(error, FileError.prototype);
+  return Object.assign(error, { name: FileError.name, location });
+}
+
+let decoder: Decoder | undefined;
+
+/**
+ * `readImageSync` on the decoder's thread; options and sources have been checked.
+ * @throws FileError as there; DecoderLost
+ */
+export async function decodeElsewhere(source: string | Uint8Array, options: ReadImageOptions): Promise<Image> {
+  decoder ??= startDecoder();
+  return decoder.decode(source, options);
+}
+
+function startDecoder(): Decoder {
+  try {
+    const started = new Decoder(() => {
+      if (decoder === started) decoder = undefined;
+    });
+    return started;
+  } catch (cause) {
+    throw new DecoderLost('the decoder cannot be started', { cause });
+  }
+}
