@@ -10,14 +10,18 @@ export interface UniformSlot {
   readonly byteLength: number;
 }
 
+/** Uniform structs that hold vectors or arrays are a multiple of this long, and the binding has to be as long as they. */
+const LARGEST_STRUCT_ALIGNMENT = 16;
+
 /** The scalars of one batch of launches, collected on the host. */
 export class UniformWriter {
   readonly #alignment: number;
   readonly #chunks: ArrayBuffer[] = [];
   #used = UNIFORM_CHUNK_BYTES;
 
-  constructor(alignment: number) {
-    this.#alignment = alignment;
+  /** @param offsetAlignment the adapter's minUniformBufferOffsetAlignment, a power of two */
+  constructor(offsetAlignment: number) {
+    this.#alignment = Math.max(offsetAlignment, LARGEST_STRUCT_ALIGNMENT);
   }
 
   /** @throws DeviceError if a launch has more scalars than a uniform binding holds. */

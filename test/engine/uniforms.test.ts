@@ -1,0 +1,25 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { DeviceError } from '../../engine/index.ts';
+import { UniformWriter } from '../../engine/webgpu/uniforms.ts';
+
+const scalars = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
+
+test('a slot is as long as a struct with vectors in it, whatever alignment the adapter makes do with', () => {
+  for (const alignment of [4, 8, 16, 32]) assert.is(new UniformWriter(alignment).write(scalars(22)).byteLength, 96);
+  assert.is(new UniformWriter(256).write(scalars(22)).byteLength, 256);
+});
+
+test('slots follow each other, in a new buffer where one is full', () => {
+  const writer = new UniformWriter(4);
+  assert.equal(writer.write(scalars(3)), { chunk: 0, byteOffset: 0, byteLength: 16 });
+  assert.equal(writer.write(scalars(5)), { chunk: 0, byteOffset: 16, byteLength: 32 });
+  assert.equal(writer.write(scalars(16_384)), { chunk: 1, byteOffset: 0, byteLength: 65_536 });
+  assert.equal([...new Uint32Array([...writer.written()][0]!.data, 16, 5)], scalars(5));
+  assert.throws(
+    () => writer.write(scalars(16_385)),
+    (error: Error) => error instanceof DeviceError && /at most 16384 scalars, got 16385/.test(error.message),
+  );
+});
+
+test.run();
