@@ -32,7 +32,7 @@ export class Timestamps {
     });
   }
 
-  /** Milliseconds of every pass, once the batch is submitted. Frees the queries. */
+  /** Milliseconds of every pass, once the batch is submitted. */
   async read(): Promise<number[]> {
     const nanoseconds: bigint[] = [];
     for (const { readable } of this.#sets) {
@@ -40,12 +40,10 @@ export class Timestamps {
       nanoseconds.push(...new BigUint64Array(readable.getMappedRange()));
       readable.unmap();
     }
-    this.destroy();
-    return Array.from({ length: this.#queries / 2 }, (_, pass) => {
-      return Number(nanoseconds[pass * 2 + 1]! - nanoseconds[pass * 2]!) / 1e6;
-    });
+    return passMilliseconds(nanoseconds.slice(0, this.#queries));
   }
 
+  /** Frees the queries. */
   destroy(): void {
     for (const { querySet, resolved, readable } of this.#sets) {
       querySet.destroy();
@@ -64,3 +62,19 @@ export class Timestamps {
     });
   }
 }
+
+/**
+ * Milliseconds of passes that follow each other, from their begins and ends in nanoseconds. A pass is timed from the end of
+ * those before it: Vulkan's begin is when the pass was started, which waits for none of them.
+ */
+export function passMilliseconds(nanoseconds: readonly bigint[]): number[] {
+  let previousEnd = 0n;
+  return Array.from({ length: nanoseconds.length / 2 }, (_, pass) => {
+    const begin = later(nanoseconds[2 * pass]!, previousEnd);
+    const end = nanoseconds[2 * pass + 1]!;
+    previousEnd = later(previousEnd, end);
+    return Math.max(0, Number(end - begin)) / 1e6;
+  });
+}
+
+const later = (a: bigint, b: bigint): bigint => (a > b ? a : b);

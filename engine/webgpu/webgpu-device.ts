@@ -176,6 +176,7 @@ export class WebGpuDevice extends Device {
     this.accountFor(byteLength);
     try {
       source.lastBatch = this.#recording.number;
+      destination.lastBatch = this.#recording.number;
       this.#recording.commands.push({ source, destination, byteLength });
       const submission = await this.#seal();
       await this.#settle(
@@ -363,8 +364,12 @@ export class WebGpuDevice extends Device {
     };
     if (this.timedBy === 'timestamp queries') {
       const timestamps = new Timestamps(this.gpuDevice);
-      this.#check(() => this.#encodeAndSubmit(batch.commands, batch, timestamps));
-      await this.#watch(timestamps.read().then(add));
+      try {
+        this.#check(() => this.#encodeAndSubmit(batch.commands, batch, timestamps));
+        await this.#watch(timestamps.read().then(add));
+      } finally {
+        timestamps.destroy();
+      }
       return;
     }
     const elapsed: number[] = [];

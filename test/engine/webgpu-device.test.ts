@@ -333,6 +333,25 @@ if (probe === undefined) {
     },
   );
 
+  testOnDevice('a value that is read in every pass is read by way of the same buffer', async device => {
+    const { gpuDevice } = device;
+    const create = gpuDevice.createBuffer.bind(gpuDevice);
+    let created = 0;
+    gpuDevice.createBuffer = descriptor => {
+      created += 1;
+      return create(descriptor);
+    };
+    const x = device.tensor({ shape: [100], data: values(100) });
+    const pass = async () => {
+      await x.read();
+      await device.finish();
+    };
+    for (let run = 0; run < 12; run++) await pass();
+    const before = created;
+    for (let run = 0; run < 12; run++) await pass();
+    assert.is(created, before);
+  });
+
   testOnDevice('the event loop stays free while the device works', async device => {
     const x = device.tensor({ shape: [64], data: values(64) });
     await affine(x, 2).read();
@@ -364,6 +383,45 @@ if (probe === undefined) {
     const [slow, fast] = timings.map(({ milliseconds }) => milliseconds);
     assert.ok(slow! > fast! && fast! >= 0, `${slow} ms and ${fast} ms`);
     assert.instance(await rejection(device.profile(() => device.profile(async () => 1))), DeviceError);
+  });
+
+  testOnDevice('a profile that fails leaves no queries behind', async device => {
+    if (device.timedBy !== 'timestamp queries') return;
+    const { gpuDevice } = device;
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const createQuerySet = gpuDevice.createQuerySet.bind(gpuDevice);
+    let [created, destroyed] = [0, 0];
+    gpuDevice.createQuerySet = descriptor => {
+      const querySet = createQuerySet(descriptor);
+      const destroy = querySet.destroy.bind(querySet);
+      created += 1;
+      querySet.destroy = () => {
+        destroyed += 1;
+        return destroy();
+      };
+      return querySet;
+    };
+    const profile = () => device.profile(() => affine(x, 2).read());
+
+    const createCommandEncoder = gpuDevice.createCommandEncoder.bind(gpuDevice);
+    gpuDevice.createCommandEncoder = descriptor => {
+      const encoder = createCommandEncoder(descriptor);
+      encoder.resolveQuerySet = () => {
+        throw new Error('no encoding');
+      };
+      return encoder;
+    };
+    assert.match((await rejection(profile())).message, /no encoding/);
+    gpuDevice.createCommandEncoder = createCommandEncoder;
+
+    const createBuffer = gpuDevice.createBuffer.bind(gpuDevice);
+    gpuDevice.createBuffer = descriptor => {
+      const buffer = createBuffer(descriptor);
+      if (descriptor.size === 4096 * 8) buffer.mapAsync = () => Promise.reject(new Error('no mapping'));
+      return buffer;
+    };
+    await profile();
+    assert.equal([created, destroyed], [2, 2]);
   });
 
   test('a process with a device ends by itself, with and without destroy, and also in the middle of work', async () => {
