@@ -10,8 +10,8 @@ export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
 
 export interface DeviceOptions {
   /**
-   * `auto` (default): a hardware WebGPU adapter if there is one, else `cpu`. `webgpu`: whatever WebGPU adapter there is,
-   * software ones too. `cpu`: WebAssembly SIMD on all cores.
+   * `auto` (default): a hardware WebGPU adapter if there is one that gives a device, else `cpu`. `webgpu`: whatever WebGPU
+   * adapter there is, software ones too. `cpu`: WebAssembly SIMD on all cores.
    */
   readonly device?: DeviceChoice;
   /** Worker threads of the cpu device; default `os.availableParallelism()`. */
@@ -66,7 +66,8 @@ export abstract class Device {
     }
     if (kind !== 'cpu') {
       const { WebGpuDevice } = await import('./webgpu/webgpu-device.ts');
-      const device = await WebGpuDevice.open({ acceptSoftware: kind === 'webgpu' });
+      const opening = WebGpuDevice.open({ acceptSoftware: kind === 'webgpu' });
+      const device = await (kind === 'auto' ? opening.catch(undefinedIfRefused) : opening);
       if (device !== undefined) return device;
       if (kind === 'webgpu') throw new DeviceError('device: expected a WebGPU adapter, got none on this machine');
     }
@@ -222,6 +223,10 @@ export abstract class Device {
     this.#scopes.at(-1)?.add(tensor as unknown as Tensor);
     return tensor;
   }
+}
+
+function undefinedIfRefused(error: unknown): undefined {
+  if (!(error instanceof DeviceError)) throw error;
 }
 
 /** Every tensor in a value: itself, or within arrays, maps and plain objects. */

@@ -1,12 +1,13 @@
+import { DeviceError } from '../errors.ts';
 import type { AdapterTraits } from '../launch.ts';
-import { calmly } from './polling.ts';
+import { calmly, pollEagerly } from './polling.ts';
 import { hasVulkanLoader } from './vulkan-loader.ts';
 
 /** An adapter's `GPUDevice` with every limit and feature that kernels can use. */
 export interface OpenedAdapter {
   readonly gpuDevice: GPUDevice;
   readonly traits: AdapterTraits;
-  /** `webgpu (llvmpipe …, software)`. */
+  /** `webgpu (nvidia-geforce-rtx-4090, NVIDIA: 550.54.14)`, `webgpu (llvmpipe-…, software)`. */
   readonly name: string;
 }
 
@@ -49,7 +50,10 @@ async function openDawn(): Promise<GPU | undefined> {
   }
 }
 
-/** Undefined without an adapter, or if only a software one is there and that is not accepted. */
+/**
+ * Undefined without an adapter, or if only a software one is there and that is not accepted.
+ * @throws DeviceError if the adapter gives no device
+ */
 export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapter | undefined> {
   const gpu = await findGpu();
   const adapter = await calmly(() => gpu?.requestAdapter({ powerPreference: 'high-performance' }));
@@ -59,7 +63,13 @@ export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapte
 
   const requiredFeatures = WANTED_FEATURES.filter(feature => adapter.features.has(feature));
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map(limit => [limit, adapter.limits[limit]]));
-  const gpuDevice = await calmly(() => adapter.requestDevice({ requiredFeatures, requiredLimits }));
+  const name = `webgpu (${describeAdapter(adapter.info)}${software ? ', software' : ''})`;
+  const gpuDevice = await calmly(() => adapter.requestDevice({ requiredFeatures, requiredLimits })).catch(
+    (cause: Error) => {
+      throw new DeviceError(`device: expected ${name} to give a device, got: ${cause.message}`, { cause });
+    },
+  );
+  if (!software) pollEagerly();
   const { limits, features } = gpuDevice;
   const traits: AdapterTraits = {
     software,
@@ -69,9 +79,16 @@ export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapte
     maxWorkgroupStorageBytes: limits.maxComputeWorkgroupStorageSize,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
   };
-  const { description, device, architecture, vendor } = adapter.info;
-  const described = [description, device, `${vendor} ${architecture}`.trim()].find(text => text) ?? 'unnamed adapter';
-  return { gpuDevice, traits, name: `webgpu (${described}${software ? ', software' : ''})` };
+  return { gpuDevice, traits, name };
+}
+
+/**
+ * What an adapter is, for people. In Node `device` is the GPU, written as an identifier, and `description` its driver;
+ * browsers may keep them to themselves.
+ */
+export function describeAdapter({ device, description, vendor, architecture }: GPUAdapterInfo): string {
+  const parts = [device.replace(/-+$/, ''), description].filter(text => text !== '');
+  return parts.join(', ') || `${vendor} ${architecture}`.trim() || 'unnamed adapter';
 }
 
 function fixedSubgroupSize({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo): number {

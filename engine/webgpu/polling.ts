@@ -8,6 +8,12 @@ export function calmly<Result>(call: () => Result): Result {
   return withCalmImmediate(call);
 }
 
+/** To be called once there is a GPU: it needs no core, and its work is often done within a few milliseconds. */
+export function pollEagerly(): void {
+  eagerMilliseconds = 4;
+}
+
+let eagerMilliseconds = 1;
 let waitingSince = 0;
 
 function withCalmImmediate<Result>(call: () => Result): Result {
@@ -21,11 +27,14 @@ function withCalmImmediate<Result>(call: () => Result): Result {
   }
 }
 
-/** Polls at once for a millisecond, then ever less often: a result is noticed at most a sixteenth of its time late. */
+/**
+ * Polls at once for a millisecond, or a few, then ever less often: a result is noticed at most a sixteenth of its time late,
+ * or the millisecond that timers take at least.
+ */
 function calmImmediate(poll: () => void): unknown {
   const again = () => withCalmImmediate(poll);
   const elapsedMilliseconds = performance.now() - waitingSince;
-  if (elapsedMilliseconds < 1) return nodeSetImmediate(again);
+  if (elapsedMilliseconds < eagerMilliseconds) return nodeSetImmediate(again);
   return setTimeout(again, Math.min(8, elapsedMilliseconds / 16));
 }
 
