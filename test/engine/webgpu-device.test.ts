@@ -20,7 +20,7 @@ function affine(x: Tensor, factor: number, offset = 0, code = AFFINE): Tensor {
     wgsl: () => ({
       code,
       workgroups: [Math.ceil(x.size / 64), 1, 1],
-      scalars: [x.size, { f32: factor }, { f32: offset }],
+      scalars: [x.size, { f32: factor }, { f32: offset }, slowIterations, { f32: 0 }],
     }),
     wasm: () => {
       throw new Error('not for the cpu device');
@@ -40,10 +40,29 @@ struct Uniforms { count: u32, factor: f32, offset: f32 }
   if (id.x < uniforms.count) { out[id.x] = x[id.x] * uniforms.factor + uniforms.offset; }
 }`;
 
-const SLOW_AFFINE = AFFINE.replace(
-  'out[id.x] = ',
-  'for (var i = 0; i < 2000000; i++) { out[id.x] += 1; }\n out[id.x] = ',
+/** Adds zero, which no compiler knows to be one, at the end of a chain that takes its time. */
+const SLOW_AFFINE = AFFINE.replace('offset: f32 }', 'offset: f32, iterations: u32, zero: f32 }').replace(
+  /out\[id\.x\] = (.*);/,
+  `var zero = uniforms.zero;
+  for (var i = 0u; i < uniforms.iterations; i++) { zero = zero * 0.5 + uniforms.zero; }
+  out[id.x] = $1 + zero;`,
 );
+
+/** As many as keep the adapter busy for 100 to 200 milliseconds; see `calibrate`. */
+let slowIterations = 1000;
+
+async function calibrate(device: WebGpuDevice): Promise<void> {
+  const x = device.tensor({ shape: [64], data: new Float32Array(64) });
+  const time = async () => {
+    const start = performance.now();
+    await device.scope(() => affine(x, 1, 0, SLOW_AFFINE)).read();
+    return performance.now() - start;
+  };
+  await time(); // compiles
+  // The faster of two, for the processor may have been busy otherwise.
+  while (Math.min(await time(), await time()) < 100 && slowIterations < 2 ** 31) slowIterations *= 2;
+  console.log(`${slowIterations} iterations take ${(await time()).toFixed(0)} ms`);
+}
 
 async function rejection(promise: Promise<unknown>): Promise<Error> {
   const error = await promise.then(
@@ -61,6 +80,7 @@ if (probe === undefined) {
   console.log('webgpu-device: SKIPPED, this machine has no WebGPU adapter');
 } else {
   console.log(`webgpu-device: ${probe.name}, profiles by ${probe.timedBy}`);
+  await calibrate(probe);
   await probe.destroy();
 
   const testOnDevice = (name: string, body: (device: WebGpuDevice) => Promise<void>) =>
