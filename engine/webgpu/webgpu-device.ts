@@ -59,6 +59,12 @@ interface Failure {
 /** A free buffer that this many batches have not used goes back to the system. */
 const BATCHES_KEPT_FREE = 8;
 
+/**
+ * Work goes to the adapter in submits of about so many operations: a single one is cut off by the watchdogs of some systems
+ * (Windows', after two seconds), and lets nothing else draw in between.
+ */
+const FLOPS_PER_SUBMIT = 1e10;
+
 const MAXIMUM_WORKGROUPS_PER_DIMENSION = 65_535;
 
 /** WebGPU: the browser's, or Dawn (npm package `webgpu`) in Node. The calling thread records, encodes and submits. */
@@ -299,9 +305,14 @@ export class WebGpuDevice extends Device {
     }
   }
 
-  /** All of the commands in one submit, in as few compute passes as there can be, or a timed one for each launch. */
+  /** In as few submits and compute passes as there can be, or in one submit with a timed pass for each launch. */
   #encodeAndSubmit(commands: readonly Command[], { uniforms }: Batch, timestamps?: Timestamps): void {
     this.#uniformBuffers.upload(uniforms);
+    const parts = timestamps === undefined ? partsOf(commands) : [commands];
+    for (const part of parts) this.gpuDevice.queue.submit([this.#encode(part, timestamps)]);
+  }
+
+  #encode(commands: readonly Command[], timestamps: Timestamps | undefined): GPUCommandBuffer {
     const encoder = this.gpuDevice.createCommandEncoder();
     let pass: GPUComputePassEncoder | undefined;
     for (const command of commands) {
@@ -319,7 +330,7 @@ export class WebGpuDevice extends Device {
     }
     pass?.end();
     timestamps?.resolve(encoder);
-    this.gpuDevice.queue.submit([encoder.finish()]);
+    return encoder.finish();
   }
 
   #encodeLaunch(pass: GPUComputePassEncoder, launch: RecordedLaunch): void {
@@ -459,6 +470,20 @@ export class WebGpuDevice extends Device {
     this.gpuDevice.removeEventListener('uncapturederror', this.#onUncapturedError);
     this.gpuDevice.destroy();
   }
+}
+
+/** The commands in runs that each end as soon as they hold the work of a submit. */
+function* partsOf(commands: readonly Command[]): Generator<readonly Command[]> {
+  let first = 0;
+  let flops = 0;
+  for (const [index, command] of commands.entries()) {
+    flops += 'pipeline' in command ? command.cost.flops : 0;
+    if (flops < FLOPS_PER_SUBMIT) continue;
+    yield commands.slice(first, index + 1);
+    first = index + 1;
+    flops = 0;
+  }
+  if (first < commands.length) yield commands.slice(first);
 }
 
 function errorOf(kind: string, message: string): DetrError {

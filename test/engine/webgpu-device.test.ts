@@ -9,14 +9,14 @@ import { DeviceError, DeviceLostError, OutOfMemoryError, ShaderError, type Tenso
 import type { Launch } from '../../engine/launch.ts';
 import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
 
-/** out = x * factor + offset, or what `code` says. */
-function affine(x: Tensor, factor: number, offset = 0, code = AFFINE): Tensor {
+/** out = x * factor + offset, or what `code` says; `flops` is what the launch says that it costs. */
+function affine(x: Tensor, factor: number, offset = 0, code = AFFINE, flops = 2 * x.size): Tensor {
   const out = x.device.empty(x.shape);
   const launch: Launch = {
     kernel: 'affine',
     inputs: [x],
     outputs: [out],
-    cost: { flops: 2 * x.size, bytes: 8 * x.size },
+    cost: { flops, bytes: 8 * x.size },
     wgsl: () => ({
       code,
       workgroups: [Math.ceil(x.size / 64), 1, 1],
@@ -46,6 +46,12 @@ const SLOW_AFFINE = AFFINE.replace('offset: f32 }', 'offset: f32, iterations: u3
   `var zero = uniforms.zero;
   for (var i = 0u; i < uniforms.iterations; i++) { zero = zero * 0.5 + uniforms.zero; }
   out[id.x] = $1 + zero;`,
+);
+
+/** A uniform struct larger than the scalars is a validation error at dispatch. */
+const REFUSED_AFFINE = AFFINE.replace('offset: f32 }', 'offset: f32, more: array<vec4f, 100> }').replace(
+  '+ uniforms.offset',
+  '+ uniforms.more[50].x',
 );
 
 /** As many as keep the adapter busy for 100 to 200 milliseconds; see `calibrate`. */
@@ -158,6 +164,35 @@ if (probe === undefined) {
     for (const [factor, { data }] of results.entries()) assert.is(data[63], 63 * factor);
   });
 
+  testOnDevice(
+    'much work goes to the adapter in several submits, and its profile and errors are whole',
+    async device => {
+      const { queue } = device.gpuDevice;
+      const submit = queue.submit.bind(queue);
+      let submits = 0;
+      queue.submit = buffers => {
+        submits += 1;
+        return submit(buffers);
+      };
+      const x = device.tensor({ shape: [64], data: values(64) });
+      const chain = (length: number, lastCode = AFFINE) => {
+        let y: Tensor = x;
+        for (let launch = 1; launch <= length; launch++) y = affine(y, 1, 1, launch < length ? AFFINE : lastCode, 4e9);
+        return y;
+      };
+      // Three launches fill a submit, so that the copy to the host is one of its own after them.
+      for (const [length, expected] of [[2, 1] as const, [3, 2] as const, [7, 3] as const]) {
+        submits = 0;
+        assert.is((await chain(length).read()).data[63], 63 + length);
+        assert.is(submits, expected, `${length} launches`);
+      }
+      const { timings } = await device.profile(() => chain(7).read());
+      assert.is(timings.length, 7);
+      assert.instance(await rejection(chain(7, REFUSED_AFFINE).read()), DeviceError);
+      assert.is((await chain(7).read()).data[63], 70);
+    },
+  );
+
   testOnDevice('a tensor disposed while it is being read keeps its values', async device => {
     const x = affine(device.tensor({ shape: [64], data: values(64) }), 1);
     const read = x.read();
@@ -192,12 +227,7 @@ if (probe === undefined) {
 
   testOnDevice('work that the adapter refuses rejects the next wait, and only that', async device => {
     const x = device.tensor({ shape: [4], data: values(4) });
-    // A uniform struct larger than the scalars is a validation error at dispatch.
-    const code = AFFINE.replace('offset: f32 }', 'offset: f32, more: array<vec4f, 100> }').replace(
-      '+ uniforms.offset',
-      '+ uniforms.more[50].x',
-    );
-    const error = await rejection(affine(x, 2, 0, code).read());
+    const error = await rejection(affine(x, 2, 0, REFUSED_AFFINE).read());
     assert.instance(error, DeviceError);
     assert.is((await affine(x, 2).read()).data[3], 6);
   });
