@@ -3,4 +3,5 @@ export { Device, type DeviceChoice, type DeviceOptions, type MemoryUse, tensorsI
 export * from './errors.ts';
 export * from './host-tensor.ts';
 export type { AdapterTraits, Cost, KernelTiming, Launch, Scalar, WasmProgram, WgslProgram } from './launch.ts';
+export { MAXIMUM_WORKGROUPS_PER_DIMENSION } from './launch.ts';
 export { type HostArray, Tensor } from './tensor.ts';

@@ -21,13 +21,15 @@ export interface AdapterTraits {
   readonly subgroupSize: number;
   readonly shaderF16: boolean;
   readonly maxWorkgroupStorageBytes: number;
-  readonly maxInvocationsPerWorkgroup: number;
 }
 
 /** What a WebAssembly kernel may divide its work by. */
 export interface CpuTraits {
   readonly threads: number;
 }
+
+/** Workgroups that a dimension of a dispatch holds on every adapter. */
+export const MAXIMUM_WORKGROUPS_PER_DIMENSION = 65_535;
 
 /**
  * A WGSL dispatch. Bindings of group 0 are numbered by position: inputs (`read`), outputs (`read_write`), then the
@@ -37,7 +39,7 @@ export interface CpuTraits {
  */
 export interface WgslProgram {
   readonly code: string;
-  /** Workgroups per dimension, each at most 65,535; a zero makes the launch a no-op. */
+  /** Workgroups per dimension, each at most `MAXIMUM_WORKGROUPS_PER_DIMENSION`; a zero makes the launch a no-op. */
   readonly workgroups: readonly [number, number, number];
   readonly scalars: readonly Scalar[];
 }

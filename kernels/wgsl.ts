@@ -1,14 +1,15 @@
-import type { AdapterTraits } from '../engine/index.ts';
+import { type AdapterTraits, MAXIMUM_WORKGROUPS_PER_DIMENSION } from '../engine/index.ts';
 
 /** Invocations per workgroup of kernels that give each invocation its own outputs. */
 const FLAT_WORKGROUP = 64;
 
-const MAXIMUM_WORKGROUPS = 65_535;
+/** Quads, four neighbours each, that hold `size` elements. */
+export const quadsOf = (size: number): number => Math.ceil(size / 4);
 
 /** `count` workgroups, in two dimensions where one cannot hold them; the last ones of the grid may be in excess. */
 export function workgroupGrid(count: number): readonly [number, number, number] {
-  if (count <= MAXIMUM_WORKGROUPS) return [count, count === 0 ? 0 : 1, 1];
-  const rows = Math.ceil(count / MAXIMUM_WORKGROUPS);
+  if (count <= MAXIMUM_WORKGROUPS_PER_DIMENSION) return [count, count === 0 ? 0 : 1, 1];
+  const rows = Math.ceil(count / MAXIMUM_WORKGROUPS_PER_DIMENSION);
   return [Math.ceil(count / rows), rows, 1];
 }
 

@@ -77,7 +77,6 @@ export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapte
     subgroupSize: features.has('subgroups') ? fixedSubgroupSize(adapter.info) : 0,
     shaderF16: features.has('shader-f16'),
     maxWorkgroupStorageBytes: limits.maxComputeWorkgroupStorageSize,
-    maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
   };
   return { gpuDevice, traits, name };
 }

@@ -1,7 +1,13 @@
 import { Device } from '../device.ts';
 import { DetrError, DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
-import type { AdapterTraits, Cost, KernelTiming, Launch } from '../launch.ts';
+import {
+  type AdapterTraits,
+  type Cost,
+  type KernelTiming,
+  type Launch,
+  MAXIMUM_WORKGROUPS_PER_DIMENSION,
+} from '../launch.ts';
 import { type HostArray, hostArray, type Storage, type Tensor } from '../tensor.ts';
 import { type OpenedAdapter, openAdapter } from './adapter.ts';
 import { BufferPool, type PooledBuffer } from './buffer-pool.ts';
@@ -64,8 +70,6 @@ const BATCHES_KEPT_FREE = 8;
  * (Windows', after two seconds), and lets nothing else draw in between.
  */
 const FLOPS_PER_SUBMIT = 1e10;
-
-const MAXIMUM_WORKGROUPS_PER_DIMENSION = 65_535;
 
 /** WebGPU: the browser's, or Dawn (npm package `webgpu`) in Node. The calling thread records, encodes and submits. */
 export class WebGpuDevice extends Device {

@@ -3,7 +3,7 @@
 
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { commaSeparated, flatMain, flatWorkgroups, lines, workgroupGrid } from '../wgsl.ts';
+import { commaSeparated, flatMain, flatWorkgroups, lines, quadsOf, workgroupGrid } from '../wgsl.ts';
 
 /** What the shader text depends on. */
 export interface AttentionForm {
@@ -58,8 +58,6 @@ export function planAttention(traits: AdapterTraits, form: AttentionForm, sizes:
     }
   }
 }
-
-const quadsOf = (size: number) => Math.ceil(size / 4);
 
 /** Bindings, sizes, and functions that read quads of channels: zero beyond the last channel. */
 function declarations({ width, valueWidth, positions, mask, weights }: AttentionForm, kind: AttentionKind): string {

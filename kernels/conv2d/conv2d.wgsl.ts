@@ -1,9 +1,15 @@
 // B batch, C channels in, O channels out, H and W rows and columns of the input, P and Q of the output.
 // As a matrix product: rows are the output channels, columns the pixels of the output, K runs over the window.
 
-import type { AdapterTraits, HostTensor, WgslProgram } from '../../engine/index.ts';
+import {
+  type AdapterTraits,
+  type HostTensor,
+  MAXIMUM_WORKGROUPS_PER_DIMENSION,
+  type WgslProgram,
+} from '../../engine/index.ts';
 import { type Activation, activationWgsl } from '../activation.ts';
 import { addQuad, gemmForm, gemmProgram, quadType, storeQuad } from '../gemm.wgsl.ts';
+import { quadsOf } from '../wgsl.ts';
 import type { Conv2dGeometry } from './conv2d.ts';
 
 export interface Conv2dLaunch extends Conv2dGeometry {
@@ -31,7 +37,7 @@ export function packConv2dForWebGpu(weight: HostTensor, { groups }: { groups: nu
   if (order === 'direct') return weight;
   const places = height * width;
   const inner = channels * places;
-  const packed = new Float32Array(Math.ceil(inner / 4) * outChannels * 4);
+  const packed = new Float32Array(quadsOf(inner) * outChannels * 4);
   for (let o = 0; o < outChannels; o++) {
     for (let source = 0; source < inner; source++) {
       const k = order === 'taps' ? (source % places) * channels + Math.floor(source / places) : source;
@@ -72,7 +78,7 @@ fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
   return gemmProgram(
     {
       ...size,
-      quads: order === 'taps' ? inChannels / 4 : Math.ceil((inChannels * places) / 4),
+      quads: order === 'taps' ? inChannels / 4 : quadsOf(inChannels * places),
       taps: order === 'taps' ? places : 1,
       bindings,
       uniformBinding: 5,
@@ -155,7 +161,6 @@ fn right(columns: Columns, k: u32) -> vec4f {
 }
 
 const WORKGROUP = 64;
-const MAXIMUM_WORKGROUPS = 65_535;
 
 /** One thread per output. */
 function directProgram(launch: Conv2dLaunch): WgslProgram {
@@ -179,7 +184,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let top = i32(pixel / sizes.outWidth * sizes.stride) - sizes.paddingTop;
   let left = i32(pixel % sizes.outWidth * sizes.stride) - sizes.paddingLeft;
   let groupSize = sizes.channels / sizes.groups;
-  for (var plane = id.y; plane < sizes.planes; plane += ${MAXIMUM_WORKGROUPS}u) {
+  for (var plane = id.y; plane < sizes.planes; plane += ${MAXIMUM_WORKGROUPS_PER_DIMENSION}u) {
     let channel = plane % sizes.outChannels;
     let firstInput = plane / sizes.outChannels * sizes.channels + channel / (sizes.outChannels / sizes.groups) * groupSize;
     var sum = 0.0;
@@ -202,7 +207,11 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   }
 }`;
   const planes = batch * outChannels;
-  const workgroups = [Math.ceil((outHeight * outWidth) / WORKGROUP), Math.min(planes, MAXIMUM_WORKGROUPS), 1] as const;
+  const workgroups = [
+    Math.ceil((outHeight * outWidth) / WORKGROUP),
+    Math.min(planes, MAXIMUM_WORKGROUPS_PER_DIMENSION),
+    1,
+  ] as const;
   const { inChannels, height, width, stride, dilation, paddingTop, paddingLeft, groups } = launch;
   const input = [planes, inChannels, height, width, outChannels, outHeight, outWidth];
   return { code, workgroups, scalars: [...input, stride, dilation, paddingTop, paddingLeft, groups] };

@@ -1,6 +1,7 @@
 import type { AdapterTraits, HostTensor, WgslProgram } from '../../engine/index.ts';
 import { type Activation, activationWgsl } from '../activation.ts';
 import { addQuad, gemmForm, gemmProgram, quadType, rowMajorLeft, storeQuad } from '../gemm.wgsl.ts';
+import { quadsOf } from '../wgsl.ts';
 
 export interface LinearSizes {
   readonly rows: number;
@@ -10,8 +11,6 @@ export interface LinearSizes {
   readonly residual: boolean;
   readonly activation: Activation | undefined;
 }
-
-const quadsOf = (size: number) => Math.ceil(size / 4);
 
 /** The weight [N, K] as the WebGPU kernel reads it: transposed, both sizes filled up with zeros to multiples of four. */
 export function packLinearForWebGpu({ shape, data }: HostTensor): HostTensor {

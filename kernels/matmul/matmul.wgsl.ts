@@ -1,5 +1,6 @@
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { gemmForm, gemmProgram, quadType, rowMajorLeft, storeQuad } from '../gemm.wgsl.ts';
+import { quadsOf } from '../wgsl.ts';
 
 export interface MatmulSizes {
   readonly batches: number;
@@ -31,7 +32,7 @@ fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
   return gemmProgram(
     {
       ...size,
-      quads: Math.ceil(inner / 4),
+      quads: quadsOf(inner),
       bindings,
       uniformBinding: 3,
       uniforms,

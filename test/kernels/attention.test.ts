@@ -1,17 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { AdapterTraits } from '../../engine/index.ts';
 import { type AttentionForm, attentionKind } from '../../kernels/attention/attention.wgsl.ts';
+import { gpu, llvmpipe } from './devices.ts';
 
-const gpu: AdapterTraits = {
-  software: false,
-  subgroups: true,
-  subgroupSize: 32,
-  shaderF16: true,
-  maxWorkgroupStorageBytes: 32_768,
-  maxInvocationsPerWorkgroup: 1024,
-};
-const llvmpipe: AdapterTraits = { ...gpu, software: true, subgroupSize: 8 };
 const detr: AttentionForm = { width: 32, valueWidth: 32, positions: false, mask: true, weights: false };
 
 test('a GPU gets tiles in workgroup memory while they fit', () => {

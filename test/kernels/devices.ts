@@ -2,6 +2,16 @@ import { availableParallelism } from 'node:os';
 import { type AdapterTraits, Device } from '../../engine/index.ts';
 import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
 
+/** What kernels choose their form by on a GPU, and on a software adapter. */
+export const gpu: AdapterTraits = {
+  software: false,
+  subgroups: true,
+  subgroupSize: 32,
+  shaderF16: true,
+  maxWorkgroupStorageBytes: 32_768,
+};
+export const llvmpipe: AdapterTraits = { ...gpu, software: true, subgroupSize: 8 };
+
 /** Each form that kernels take on WebGPU, tried on whatever adapter there is. */
 const FORMS: Readonly<Record<string, Partial<AdapterTraits>>> = {
   hardware: { software: false },

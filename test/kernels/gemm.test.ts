@@ -1,17 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { AdapterTraits } from '../../engine/index.ts';
 import { gemmForm, gemmProgram } from '../../kernels/gemm.wgsl.ts';
+import { gpu, llvmpipe } from './devices.ts';
 
-const gpu: AdapterTraits = {
-  software: false,
-  subgroups: true,
-  subgroupSize: 32,
-  shaderF16: true,
-  maxWorkgroupStorageBytes: 32_768,
-  maxInvocationsPerWorkgroup: 1024,
-};
-const llvmpipe: AdapterTraits = { ...gpu, software: true, subgroupSize: 8 };
 const rowsOf = (rows: number) => gemmForm({ batches: 1, rows, columns: 850 }, llvmpipe);
 
 test('a GPU gets large tiles as soon as they fill it, smaller ones before', () => {

@@ -1,17 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { AdapterTraits } from '../../engine/index.ts';
 import { mathWgsl } from '../../kernels/math.wgsl.ts';
 import { flatWorkgroups, rowForm, workgroupGrid } from '../../kernels/wgsl.ts';
-
-const hardware: AdapterTraits = {
-  software: false,
-  subgroups: true,
-  subgroupSize: 32,
-  shaderF16: true,
-  maxWorkgroupStorageBytes: 32_768,
-  maxInvocationsPerWorkgroup: 1024,
-};
+import { gpu, llvmpipe } from './devices.ts';
 
 test('a grid holds all workgroups, within the limit of a dimension and with few in excess', () => {
   for (const count of [0, 1, 3, 65_535, 65_536, 65_537, 131_071, 1_000_003, 4_000_000]) {
@@ -25,9 +16,9 @@ test('a grid holds all workgroups, within the limit of a dimension and with few 
 });
 
 test('rows go to workgroups on hardware, and to single invocations on software unless they are long', () => {
-  assert.is(rowForm(hardware, 256), 'workgroup');
-  assert.is(rowForm({ ...hardware, software: true }, 256), 'invocation');
-  assert.is(rowForm({ ...hardware, software: true }, 6800), 'workgroup');
+  assert.is(rowForm(gpu, 256), 'workgroup');
+  assert.is(rowForm(llvmpipe, 256), 'invocation');
+  assert.is(rowForm(llvmpipe, 6800), 'workgroup');
 });
 
 test('the text of elementary functions holds each once, after those that it calls', () => {
