@@ -64,7 +64,7 @@ export function gemmForm({ batches, rows, columns }: GemmSize, traits: AdapterTr
 }
 
 /**
- * Operands and result of a matrix product, as WGSL functions. K is walked in `taps` stretches of `quads` quads:
+ * Operands and result of a matrix product, as WGSL functions. K is walked in `taps` stretches of `sizes.quads` quads:
  *
  *     struct Columns { … }                                                  what is known of four neighbouring columns
  *     fn columnsAt(batch: u32, column: u32) -> Columns                      the column may lie beyond the last
@@ -73,8 +73,7 @@ export function gemmForm({ batches, rows, columns }: GemmSize, traits: AdapterTr
  *     fn right(columns: Columns, k: u32) -> vec4f                           row k of the stretch; zero where left is padding
  *     fn finish(batch: u32, row: u32, column: u32, sum: vec4f)              stores the columns that exist
  */
-export interface GemmOperation extends GemmSize {
-  readonly quads: number;
+export interface GemmOperation {
   /** Default 1. */
   readonly taps?: number;
   /** Storage bindings. */
@@ -82,23 +81,18 @@ export interface GemmOperation extends GemmSize {
   /** Binding number of the uniforms. */
   readonly uniformBinding: number;
   /** Further members of the uniforms `sizes`, all u32. */
-  readonly uniforms?: Readonly<Record<string, number>>;
+  readonly uniforms: readonly string[];
   readonly functions: string;
   /** Which of neighbouring threads' loads of the left operand lie side by side in memory. */
   readonly leftNeighbours: 'rows' | 'quads';
 }
 
-/** The dispatch that computes a matrix product. */
-export function gemmProgram(operation: GemmOperation, form: GemmForm): WgslProgram {
-  const { batches, rows, columns, quads, taps = 1, bindings, uniformBinding, uniforms = {}, functions } = operation;
+/** The shader that computes a matrix product. */
+export function gemmCode(operation: GemmOperation, form: GemmForm): string {
+  const { taps = 1, bindings, uniformBinding, uniforms, functions } = operation;
   const { tileRows, tileColumns } = tileOf(form);
-  const rowTiles = Math.ceil(rows / tileRows);
-  const tiles = batches * rowTiles * Math.ceil(columns / tileColumns);
-  const members = { rows, columns, quads, rowTiles, tiles, tilesPerBatch: tiles / Math.max(batches, 1), ...uniforms };
-  const code = /* wgsl */ `${form.kind === 'broadcast' ? 'enable subgroups;\n' : ''}
-struct Sizes { ${Object.keys(members)
-    .map(name => `${name}: u32`)
-    .join(', ')} }
+  return /* wgsl */ `${form.kind === 'broadcast' ? 'enable subgroups;\n' : ''}
+struct Sizes { ${[...SIZES, ...uniforms].map(name => `${name}: u32`).join(', ')} }
 ${bindings}
 @group(0) @binding(${uniformBinding}) var<uniform> sizes: Sizes;
 ${functions}
@@ -110,7 +104,27 @@ fn tileAt(index: u32) -> Tile {
   return Tile(index / sizes.tilesPerBatch, row, inBatch / sizes.rowTiles * ${tileColumns}u);
 }
 ${form.kind === 'tiled' ? tiledMain(form, operation) : untiledMain(form, taps)}`;
-  return { code, workgroups: workgroupGrid(tiles), scalars: Object.values(members) };
+}
+
+const SIZES = ['rows', 'columns', 'quads', 'rowTiles', 'tiles', 'tilesPerBatch'] as const;
+
+/**
+ * The dispatch of that shader.
+ * @param quads along K, of one tap
+ * @param uniforms values of the operation's `uniforms`
+ */
+export function gemmDispatch(
+  { batches, rows, columns }: GemmSize,
+  form: GemmForm,
+  quads: number,
+  uniforms: readonly number[],
+): Pick<WgslProgram, 'workgroups' | 'scalars'> {
+  const { tileRows, tileColumns } = tileOf(form);
+  const rowTiles = Math.ceil(rows / tileRows);
+  const tilesPerBatch = rowTiles * Math.ceil(columns / tileColumns);
+  const tiles = batches * tilesPerBatch;
+  const sizes: Record<(typeof SIZES)[number], number> = { rows, columns, quads, rowTiles, tiles, tilesPerBatch };
+  return { workgroups: workgroupGrid(tiles), scalars: [...SIZES.map(name => sizes[name]), ...uniforms] };
 }
 
 function tileOf(form: GemmForm): { tileRows: number; tileColumns: number } {
@@ -278,11 +292,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`;
 }
 
+/** How a matrix is read and written: by quads of its rows where those are whole, else by elements. */
+export type ElementType = 'vec4f' | 'f32';
+
+export const elementType = (columns: number): ElementType => (columns % 4 === 0 ? 'vec4f' : 'f32');
+
 /**
- * `fn left` for a row-major matrix whose rows have `inner` (also a uniform) elements. `offset` is where a batch begins.
+ * `fn left` for a row-major matrix whose rows have `sizes.inner` elements. `offset` is where a batch begins.
  */
-export function rowMajorLeft(name: string, inner: number, offset = '0u'): string {
-  if (inner % 4 === 0) {
+export function rowMajorLeft(name: string, type: ElementType, offset = '0u'): string {
+  if (type === 'vec4f') {
     return /* wgsl */ `
 fn left(batch: u32, row: u32, quad: u32) -> vec4f { return ${name}[(${offset} + row * sizes.inner) / 4u + quad]; }`;
   }
@@ -298,17 +317,14 @@ fn left(batch: u32, row: u32, quad: u32) -> vec4f {
 }`;
 }
 
-/** The element type of a matrix that is read and written by quads of its rows. */
-export const quadType = (columns: number) => (columns % 4 === 0 ? 'vec4f' : 'f32');
-
 /** Statement of `finish`: adds to `value` the quad of the matrix `name` at `index`. */
-export function addQuad(name: string, columns: number): string {
-  if (columns % 4 === 0) return `value += ${name}[index / 4u];`;
+export function addQuad(name: string, type: ElementType): string {
+  if (type === 'vec4f') return `value += ${name}[index / 4u];`;
   return lines(4, i => `if (column + ${i}u < sizes.columns) { value[${i}] += ${name}[index + ${i}u]; }`);
 }
 
 /** Statement of `finish`: stores `value` as the quad of the matrix `name` at `index`. */
-export function storeQuad(name: string, columns: number): string {
-  if (columns % 4 === 0) return `${name}[index / 4u] = value;`;
+export function storeQuad(name: string, type: ElementType): string {
+  if (type === 'vec4f') return `${name}[index / 4u] = value;`;
   return lines(4, i => `if (column + ${i}u < sizes.columns) { ${name}[index + ${i}u] = value[${i}]; }`);
 }

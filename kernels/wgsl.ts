@@ -13,6 +13,26 @@ export function workgroupGrid(count: number): readonly [number, number, number] 
   return [Math.ceil(count / rows), rows, 1];
 }
 
+/**
+ * `code`, a pure function of plain data, so that equal arguments get the same text: a launch comes again in every pass, and
+ * to build its text takes longer than all else that is done to record it. Arguments are what the text depends on and no
+ * more, since every text is kept.
+ */
+export function memoized<Arguments extends readonly unknown[]>(
+  code: (...parameters: Arguments) => string,
+): (...parameters: Arguments) => string {
+  const texts = new Map<string, string>();
+  return (...parameters) => {
+    const key = JSON.stringify(parameters);
+    let text = texts.get(key);
+    if (text === undefined) {
+      text = code(...parameters);
+      texts.set(key, text);
+    }
+    return text;
+  };
+}
+
 /** A line of shader text for each number from 0. */
 export function lines(count: number, line: (index: number) => string): string {
   return Array.from({ length: count }, (_, index) => line(index)).join('\n');

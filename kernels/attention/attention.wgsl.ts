@@ -3,7 +3,7 @@
 
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { commaSeparated, flatMain, flatWorkgroups, lines, quadsOf, workgroupGrid } from '../wgsl.ts';
+import { commaSeparated, flatMain, flatWorkgroups, lines, memoized, quadsOf, workgroupGrid } from '../wgsl.ts';
 
 /** What the shader text depends on. */
 export interface AttentionForm {
@@ -44,20 +44,24 @@ export function planAttention(traits: AdapterTraits, form: AttentionForm, sizes:
   switch (attentionKind(form, traits)) {
     case 'tiled': {
       const tiles = batch * heads * Math.ceil(queries / QUERIES_PER_TILE);
-      return { code: declarations(form, 'tiled') + tiledMain(form), workgroups: workgroupGrid(tiles), scalars };
+      return { code: tiledCode(form), workgroups: workgroupGrid(tiles), scalars };
     }
     case 'broadcast': {
       const lanes = traits.subgroupSize;
       const tiles = batch * heads * Math.ceil(queries / (4 * lanes));
-      const code = `enable subgroups;\n${declarations(form, 'broadcast')}${broadcastMain(form, lanes)}`;
-      return { code, workgroups: workgroupGrid(tiles), scalars };
+      return { code: broadcastCode(form, lanes), workgroups: workgroupGrid(tiles), scalars };
     }
-    case 'single': {
-      const code = declarations(form, 'single') + singleMain(form);
-      return { code, workgroups: flatWorkgroups(batch * heads * queries), scalars };
-    }
+    case 'single':
+      return { code: singleCode(form), workgroups: flatWorkgroups(batch * heads * queries), scalars };
   }
 }
+
+const tiledCode = memoized((form: AttentionForm) => declarations(form, 'tiled') + tiledMain(form));
+const broadcastCode = memoized(
+  (form: AttentionForm, lanes: number) =>
+    `enable subgroups;\n${declarations(form, 'broadcast')}${broadcastMain(form, lanes)}`,
+);
+const singleCode = memoized((form: AttentionForm) => declarations(form, 'single') + singleMain(form));
 
 /** Bindings, sizes, and functions that read quads of channels: zero beyond the last channel. */
 function declarations({ width, valueWidth, positions, mask, weights }: AttentionForm, kind: AttentionKind): string {

@@ -8,15 +8,29 @@ import {
   type WgslProgram,
 } from '../../engine/index.ts';
 import { type Activation, activationWgsl } from '../activation.ts';
-import { addQuad, gemmForm, gemmProgram, quadType, storeQuad } from '../gemm.wgsl.ts';
-import { quadsOf } from '../wgsl.ts';
+import {
+  addQuad,
+  type ElementType,
+  elementType,
+  type GemmForm,
+  gemmCode,
+  gemmDispatch,
+  gemmForm,
+  storeQuad,
+} from '../gemm.wgsl.ts';
+import { memoized, quadsOf } from '../wgsl.ts';
 import type { Conv2dGeometry } from './conv2d.ts';
 
-export interface Conv2dLaunch extends Conv2dGeometry {
+export interface Conv2dLaunch extends Conv2dGeometry, Conv2dEnding {}
+
+/** What follows the product. */
+interface Conv2dEnding {
   readonly bias: boolean;
   readonly residual: boolean;
   readonly activation: Activation | undefined;
 }
+
+const endingOf = ({ bias, residual, activation }: Conv2dLaunch): Conv2dEnding => ({ bias, residual, activation });
 
 /**
  * How the window is walked. `taps`: place by place of the window, all channels at each, so that where the pixels lie and
@@ -51,44 +65,66 @@ export function conv2dProgram(traits: AdapterTraits, launch: Conv2dLaunch): Wgsl
   const order = conv2dOrder(launch.inChannels, launch.groups);
   if (order === 'direct') return directProgram(launch);
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = launch;
-  const { stride, dilation, paddingTop, paddingLeft, bias, residual, activation } = launch;
+  const { stride, dilation, paddingTop, paddingLeft } = launch;
   const pixels = outHeight * outWidth;
   const places = kernelHeight * kernelWidth;
-  // Then the input's planes are the product's right operand as they are.
-  const pointwise = order === 'taps' && places === 1 && stride === 1 && outHeight === height && pixels % 4 === 0;
+  const window: WindowForm = {
+    order,
+    kernelHeight,
+    kernelWidth,
+    pointwise: order === 'taps' && places === 1 && stride === 1 && outHeight === height && pixels % 4 === 0,
+    padded: places > 1 || paddingTop > 0 || paddingLeft > 0,
+  };
   const size = { batches: batch, rows: outChannels, columns: pixels };
-  const bindings = /* wgsl */ `
-@group(0) @binding(0) var<storage, read> x: array<${pointwise ? 'vec4f' : 'f32'}>;
+  const form = gemmForm(size, traits);
+  const quads = order === 'taps' ? inChannels / 4 : quadsOf(inChannels * places);
+  const uniforms = [inChannels, height, width, outWidth, stride, dilation, paddingTop, paddingLeft];
+  return {
+    code: productCode(form, window, elementType(pixels), endingOf(launch)),
+    ...gemmDispatch(size, form, quads, uniforms),
+  };
+}
+
+/** What the shader text depends on besides the end. */
+interface WindowForm {
+  readonly order: 'taps' | 'window';
+  readonly kernelHeight: number;
+  readonly kernelWidth: number;
+  /** The input's planes are the product's right operand as they are. */
+  readonly pointwise: boolean;
+  /** There are places outside of the input. */
+  readonly padded: boolean;
+}
+
+const productCode = memoized(
+  (form: GemmForm, window: WindowForm, outType: ElementType, { bias, residual, activation }: Conv2dEnding) =>
+    gemmCode(
+      {
+        taps: window.order === 'taps' ? window.kernelHeight * window.kernelWidth : 1,
+        bindings: /* wgsl */ `
+@group(0) @binding(0) var<storage, read> x: array<${window.pointwise ? 'vec4f' : 'f32'}>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4f>;
 ${bias ? '@group(0) @binding(2) var<storage, read> bias: array<f32>;' : ''}
-${residual ? `@group(0) @binding(3) var<storage, read> residual: array<${quadType(pixels)}>;` : ''}
-@group(0) @binding(4) var<storage, read_write> output: array<${quadType(pixels)}>;`;
-  const functions = /* wgsl */ `
+${residual ? `@group(0) @binding(3) var<storage, read> residual: array<${outType}>;` : ''}
+@group(0) @binding(4) var<storage, read_write> output: array<${outType}>;`,
+        uniformBinding: 5,
+        uniforms: ['channels', 'height', 'width', 'outWidth', 'stride', 'dilation', 'paddingTop', 'paddingLeft'],
+        functions: /* wgsl */ `
 ${activationWgsl(activation)}
 fn left(batch: u32, row: u32, quad: u32) -> vec4f { return weight[quad * sizes.rows + row]; }
-${pointwise ? POINTWISE : order === 'taps' ? tapColumns(launch) : windowColumns(launch)}
+${window.pointwise ? POINTWISE : window.order === 'taps' ? tapColumns(window) : windowColumns(window)}
 fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
   let index = (batch * sizes.rows + row) * sizes.columns + column;
   var value = sum${bias ? ' + bias[row]' : ''};
-  ${residual ? addQuad('residual', pixels) : ''}
+  ${residual ? addQuad('residual', outType) : ''}
   value = activate4(value);
-  ${storeQuad('output', pixels)}
-}`;
-  const place = { height, width, outWidth, stride, dilation, paddingTop, paddingLeft };
-  return gemmProgram(
-    {
-      ...size,
-      quads: order === 'taps' ? inChannels / 4 : quadsOf(inChannels * places),
-      taps: order === 'taps' ? places : 1,
-      bindings,
-      uniformBinding: 5,
-      uniforms: pointwise ? { channels: inChannels } : { channels: inChannels, ...place },
-      functions,
-      leftNeighbours: 'rows',
-    },
-    gemmForm(size, traits),
-  );
-}
+  ${storeQuad('output', outType)}
+}`,
+        leftNeighbours: 'rows',
+      },
+      form,
+    ),
+);
 
 const POINTWISE = /* wgsl */ `
 struct Columns { quad: u32 }
@@ -116,9 +152,7 @@ fn indexOf(rows: vec4i, columns: vec4i, inside: vec4<bool>) -> vec4u {
   return select(vec4u(), vec4u(rows * i32(sizes.width) + columns), inside);
 }`;
 
-function tapColumns({ kernelHeight, kernelWidth, paddingTop, paddingLeft }: Conv2dLaunch): string {
-  const places = kernelHeight * kernelWidth;
-  const padded = places > 1 || paddingTop > 0 || paddingLeft > 0;
+function tapColumns({ kernelWidth, padded }: WindowForm): string {
   const values = 'vec4f(x[at.x], x[at.y], x[at.z], x[at.w])';
   return /* wgsl */ `
 ${WINDOW_CORNERS}
@@ -141,7 +175,7 @@ fn right(columns: Columns, k: u32) -> vec4f {
 }`;
 }
 
-function windowColumns({ inChannels, kernelHeight, kernelWidth }: Conv2dLaunch): string {
+function windowColumns({ kernelHeight, kernelWidth }: WindowForm): string {
   const places = kernelHeight * kernelWidth;
   return /* wgsl */ `
 ${WINDOW_CORNERS}
@@ -154,7 +188,7 @@ fn right(columns: Columns, k: u32) -> vec4f {
   let place = k % ${places}u;
   let rows = columns.corners.rows + i32(place / ${kernelWidth}u * sizes.dilation);
   let across = columns.corners.columns + i32(place % ${kernelWidth}u * sizes.dilation);
-  let inside = isInside(rows, across) & vec4<bool>(channel < ${inChannels}u);
+  let inside = isInside(rows, across) & vec4<bool>(channel < sizes.channels);
   let at = select(vec4u(), columns.plane + channel * sizes.height * sizes.width + indexOf(rows, across, inside), inside);
   return select(vec4f(), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
 }`;
@@ -164,8 +198,19 @@ const WORKGROUP = 64;
 
 /** One thread per output. */
 function directProgram(launch: Conv2dLaunch): WgslProgram {
-  const { bias, residual, activation, batch, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = launch;
-  const code = /* wgsl */ `
+  const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = launch;
+  const { stride, dilation, paddingTop, paddingLeft, groups } = launch;
+  const planes = batch * outChannels;
+  const input = [planes, inChannels, height, width, outChannels, outHeight, outWidth];
+  return {
+    code: directCode(kernelHeight, kernelWidth, endingOf(launch)),
+    workgroups: [Math.ceil((outHeight * outWidth) / WORKGROUP), Math.min(planes, MAXIMUM_WORKGROUPS_PER_DIMENSION), 1],
+    scalars: [...input, stride, dilation, paddingTop, paddingLeft, groups],
+  };
+}
+
+const directCode = memoized(
+  (kernelHeight: number, kernelWidth: number, { bias, residual, activation }: Conv2dEnding) => /* wgsl */ `
 struct Sizes {
   planes: u32, channels: u32, height: i32, width: i32, outChannels: u32, outHeight: u32, outWidth: u32,
   stride: u32, dilation: u32, paddingTop: i32, paddingLeft: i32, groups: u32,
@@ -205,14 +250,5 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     ${residual ? 'sum += residual[index];' : ''}
     output[index] = activate(sum);
   }
-}`;
-  const planes = batch * outChannels;
-  const workgroups = [
-    Math.ceil((outHeight * outWidth) / WORKGROUP),
-    Math.min(planes, MAXIMUM_WORKGROUPS_PER_DIMENSION),
-    1,
-  ] as const;
-  const { inChannels, height, width, stride, dilation, paddingTop, paddingLeft, groups } = launch;
-  const input = [planes, inChannels, height, width, outChannels, outHeight, outWidth];
-  return { code, workgroups, scalars: [...input, stride, dilation, paddingTop, paddingLeft, groups] };
-}
+}`,
+);

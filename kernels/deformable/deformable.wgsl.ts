@@ -1,7 +1,7 @@
 import type { WgslProgram } from '../../engine/index.ts';
 import { type FeatureLevels, levelsField, levelsFieldScalars, tokensOf } from '../levels.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 
 /** An invocation per item of the batch. */
 export function planValidRatios(
@@ -42,7 +42,8 @@ export function planEncoderReferencePoints(batch: number, levels: FeatureLevels)
   };
 }
 
-const encoderReferencePointsCode = (levels: number) => /* wgsl */ `
+const encoderReferencePointsCode = memoized(
+  (levels: number) => /* wgsl */ `
 struct Sizes {
   ${levelsField(levels)}
   batch: u32, tokens: u32, levelCount: u32,
@@ -66,7 +67,8 @@ ${flatMain(
   for (var other = 0u; other < sizes.levelCount; other++) {
     references[index * sizes.levelCount + other] = reference * ratios[first + other];
   }`,
-)}`;
+)}`,
+);
 
 export interface ProposalSizes {
   readonly batch: number;

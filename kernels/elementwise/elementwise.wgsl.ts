@@ -2,7 +2,7 @@ import type { WgslProgram } from '../../engine/index.ts';
 import { type Activation, activationWgsl } from '../activation.ts';
 import type { BroadcastPlan } from '../broadcast.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 
 /** Four elements per invocation where the rows allow it. */
 export function planBinary(operator: '+' | '*', { sizes, strides }: BroadcastPlan): WgslProgram {
@@ -12,7 +12,7 @@ export function planBinary(operator: '+' | '*', { sizes, strides }: BroadcastPla
   const [aStrides, bStrides] = strides as [BroadcastPlan['sizes'], BroadcastPlan['sizes']];
   const flat = inner === count;
   return {
-    code: binaryWgsl(operator, width, flat, aStrides[3] !== 0, bStrides[3] !== 0),
+    code: binaryCode(operator, width, flat, aStrides[3] !== 0, bStrides[3] !== 0),
     workgroups: flatWorkgroups(count / width),
     scalars: [count / width, sizes[1], sizes[2], inner / width, ...aStrides.slice(0, 3), ...bStrides.slice(0, 3)],
   };
@@ -23,7 +23,7 @@ export function planBinary(operator: '+' | '*', { sizes, strides }: BroadcastPla
  * @param flat there is one long row
  * @param aVaries, bVaries whether the operand changes along the row, or repeats one value
  */
-function binaryWgsl(operator: '+' | '*', width: 1 | 4, flat: boolean, aVaries: boolean, bVaries: boolean): string {
+const binaryCode = memoized((operator: '+' | '*', width: 1 | 4, flat: boolean, aVaries: boolean, bVaries: boolean) => {
   const vector = width === 4 ? 'vec4f' : 'f32';
   const operand = (name: string, varies: boolean): string => {
     const start = flat ? '0u' : `i0 * sizes.${name}0 + i1 * sizes.${name}1 + i2 * sizes.${name}2`;
@@ -48,27 +48,31 @@ struct Sizes {
 @group(0) @binding(2) var<storage, read_write> out: array<${vector}>;
 @group(0) @binding(3) var<uniform> sizes: Sizes;
 ${flatMain('sizes.count', `${axes}\n  out[index] = ${operand('a', aVaries)} ${operator} ${operand('b', bVaries)};`)}`;
+});
+
+/** Computes every output from the input at its place. */
+function unaryProgram(count: number, codeOf: (width: 1 | 4) => string): WgslProgram {
+  const width = count % 4 === 0 ? 4 : 1;
+  return { code: codeOf(width), workgroups: flatWorkgroups(count / width), scalars: [count / width] };
 }
 
-/** A shader that computes every output from the input at its place. */
-function unaryProgram(count: number, functions: string, name: string): WgslProgram {
-  const width = count % 4 === 0 ? 4 : 1;
+function unaryCode(functions: string, name: string, width: 1 | 4): string {
   const vector = width === 4 ? 'vec4f' : 'f32';
-  return {
-    code: /* wgsl */ `${functions}
+  return /* wgsl */ `${functions}
 struct Sizes { count: u32 }
 @group(0) @binding(0) var<storage, read> x: array<${vector}>;
 @group(0) @binding(1) var<storage, read_write> out: array<${vector}>;
 @group(0) @binding(2) var<uniform> sizes: Sizes;
-${flatMain('sizes.count', `  out[index] = ${name}${width === 4 ? '4' : ''}(x[index]);`)}`,
-    workgroups: flatWorkgroups(count / width),
-    scalars: [count / width],
-  };
+${flatMain('sizes.count', `  out[index] = ${name}${width === 4 ? '4' : ''}(x[index]);`)}`;
 }
 
 export function planActivate(count: number, activation: Activation): WgslProgram {
-  return unaryProgram(count, activationWgsl(activation), 'activate');
+  return unaryProgram(count, width => activateCode(activation, width));
 }
+
+const activateCode = memoized((activation: Activation, width: 1 | 4) =>
+  unaryCode(activationWgsl(activation), 'activate', width),
+);
 
 const INVERSE_SIGMOID = /* wgsl */ `${mathWgsl('logOf', 'clampOf', 'isNaNOf')}
 fn inverseSigmoid(x: f32) -> f32 {
@@ -80,5 +84,7 @@ fn inverseSigmoid4(x: vec4f) -> vec4f {
 }`;
 
 export function planInverseSigmoid(count: number): WgslProgram {
-  return unaryProgram(count, INVERSE_SIGMOID, 'inverseSigmoid');
+  return unaryProgram(count, inverseSigmoidCode);
 }
+
+const inverseSigmoidCode = memoized((width: 1 | 4) => unaryCode(INVERSE_SIGMOID, 'inverseSigmoid', width));

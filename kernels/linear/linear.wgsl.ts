@@ -1,12 +1,26 @@
 import type { AdapterTraits, HostTensor, WgslProgram } from '../../engine/index.ts';
 import { type Activation, activationWgsl } from '../activation.ts';
-import { addQuad, gemmForm, gemmProgram, quadType, rowMajorLeft, storeQuad } from '../gemm.wgsl.ts';
-import { quadsOf } from '../wgsl.ts';
+import {
+  addQuad,
+  type ElementType,
+  elementType,
+  type GemmForm,
+  gemmCode,
+  gemmDispatch,
+  gemmForm,
+  rowMajorLeft,
+  storeQuad,
+} from '../gemm.wgsl.ts';
+import { memoized, quadsOf } from '../wgsl.ts';
 
-export interface LinearSizes {
+export interface LinearSizes extends LinearEnding {
   readonly rows: number;
   readonly inFeatures: number;
   readonly outFeatures: number;
+}
+
+/** What follows the product. */
+interface LinearEnding {
   readonly bias: boolean;
   readonly residual: boolean;
   readonly activation: Activation | undefined;
@@ -27,35 +41,40 @@ export function packLinearForWebGpu({ shape, data }: HostTensor): HostTensor {
 export function linearProgram(traits: AdapterTraits, launch: LinearSizes): WgslProgram {
   const { rows, inFeatures, outFeatures, bias, residual, activation } = launch;
   const size = { batches: 1, rows, columns: outFeatures };
-  const bindings = /* wgsl */ `
-@group(0) @binding(0) var<storage, read> x: array<${quadType(inFeatures)}>;
+  const form = gemmForm(size, traits);
+  return {
+    code: linearCode(form, elementType(inFeatures), elementType(outFeatures), { bias, residual, activation }),
+    ...gemmDispatch(size, form, quadsOf(inFeatures), [inFeatures, quadsOf(outFeatures)]),
+  };
+}
+
+const linearCode = memoized(
+  (form: GemmForm, inType: ElementType, outType: ElementType, { bias, residual, activation }: LinearEnding) =>
+    gemmCode(
+      {
+        bindings: /* wgsl */ `
+@group(0) @binding(0) var<storage, read> x: array<${inType}>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4f>;
 ${bias ? '@group(0) @binding(2) var<storage, read> bias: array<vec4f>;' : ''}
-${residual ? `@group(0) @binding(3) var<storage, read> residual: array<${quadType(outFeatures)}>;` : ''}
-@group(0) @binding(4) var<storage, read_write> output: array<${quadType(outFeatures)}>;`;
-  const functions = /* wgsl */ `
+${residual ? `@group(0) @binding(3) var<storage, read> residual: array<${outType}>;` : ''}
+@group(0) @binding(4) var<storage, read_write> output: array<${outType}>;`,
+        uniformBinding: 5,
+        uniforms: ['inner', 'columnQuads'],
+        functions: /* wgsl */ `
 ${activationWgsl(activation)}
 struct Columns { quad: u32 }
 fn columnsAt(batch: u32, column: u32) -> Columns { return Columns(min(column / 4u, sizes.columnQuads - 1u)); }
-${rowMajorLeft('x', inFeatures)}
+${rowMajorLeft('x', inType)}
 fn right(columns: Columns, k: u32) -> vec4f { return weight[k * sizes.columnQuads + columns.quad]; }
 fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
   let index = row * sizes.columns + column;
   var value = sum${bias ? ' + bias[column / 4u]' : ''};
-  ${residual ? addQuad('residual', outFeatures) : ''}
+  ${residual ? addQuad('residual', outType) : ''}
   value = activate4(value);
-  ${storeQuad('output', outFeatures)}
-}`;
-  return gemmProgram(
-    {
-      ...size,
-      quads: quadsOf(inFeatures),
-      bindings,
-      uniformBinding: 5,
-      uniforms: { inner: inFeatures, columnQuads: quadsOf(outFeatures) },
-      functions,
-      leftNeighbours: 'quads',
-    },
-    gemmForm(size, traits),
-  );
-}
+  ${storeQuad('output', outType)}
+}`,
+        leftNeighbours: 'quads',
+      },
+      form,
+    ),
+);

@@ -1,7 +1,7 @@
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { type FeatureLevels, levelsField, levelsFieldScalars } from '../levels.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 
 /** What the shader text depends on. */
 export interface DeformableForm {
@@ -45,15 +45,11 @@ export function planDeformableAttention(
  * @param lanes channels per vector
  * @param share vectors per invocation
  */
-function deformableAttentionCode(
-  { width, referenceSize, mask, weights }: DeformableForm,
-  levels: number,
-  lanes: 1 | 4,
-  share: number,
-): string {
-  const vector = lanes === 4 ? 'vec4f' : 'f32';
-  const parts = width / lanes / share;
-  return /* wgsl */ `${mathWgsl('expOf')}
+const deformableAttentionCode = memoized(
+  ({ width, referenceSize, mask, weights }: DeformableForm, levels: number, lanes: 1 | 4, share: number) => {
+    const vector = lanes === 4 ? 'vec4f' : 'f32';
+    const parts = width / lanes / share;
+    return /* wgsl */ `${mathWgsl('expOf')}
 struct Sizes {
   ${levelsField(levels)}
   batch: u32, tokens: u32, queries: u32, heads: u32, points: u32, levelCount: u32,
@@ -132,4 +128,5 @@ ${flatMain(
   }
   for (var c = 0u; c < SHARE; c++) { output[row * VECTORS + part * SHARE + c] = sum[c]; }`,
 )}`;
-}
+  },
+);

@@ -1,6 +1,6 @@
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { type Activation, activationWgsl } from '../activation.ts';
-import { rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
+import { memoized, type RowForm, rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
 
 /**
  * Mean and variance of `row`'s `length` elements from `start`. Deviations are taken from a pivot close to the mean, so that
@@ -34,9 +34,16 @@ const UNIONS = { sumOf: 'a + b' };
 export function planLayerNorm(traits: AdapterTraits, rows: number, length: number, epsilon: number): WgslProgram {
   const form = rowForm(traits, length);
   const width = length % 4 === 0 ? 4 : 1;
-  const { type, functions } = rowElement(width);
   return {
-    code: /* wgsl */ `
+    code: layerNormCode(form, width),
+    workgroups: rowWorkgroups(form, rows),
+    scalars: [rows, length / width, { f32: epsilon }],
+  };
+}
+
+const layerNormCode = memoized((form: RowForm, width: 1 | 4) => {
+  const { type, functions } = rowElement(width);
+  return /* wgsl */ `
 struct Sizes { rows: u32, length: u32, epsilon: f32 }
 @group(0) @binding(0) var<storage, read> x: array<${type}>;
 @group(0) @binding(1) var<storage, read> weight: array<${type}>;
@@ -55,11 +62,8 @@ ${MEASURE(type, width)}
     let deviation = x[start + i] - pivot;
     out[start + i] = (deviation - mean) * scale * weight[i] + bias[i];
   }`,
-)}`,
-    workgroups: rowWorkgroups(form, rows),
-    scalars: [rows, length / width, { f32: epsilon }],
-  };
-}
+)}`;
+});
 
 export interface GroupNormSizes {
   readonly batch: number;
@@ -75,9 +79,16 @@ export interface GroupNormSizes {
 export function planGroupNorm(sizes: GroupNormSizes): WgslProgram {
   const { batch, groups, channelsPerGroup, space, epsilon, activation } = sizes;
   const width = space % 4 === 0 ? 4 : 1;
-  const { type, functions } = rowElement(width);
   return {
-    code: /* wgsl */ `
+    code: groupNormCode(width, activation),
+    workgroups: rowWorkgroups('workgroup', batch * groups),
+    scalars: [batch * groups, groups, channelsPerGroup, space / width, { f32: epsilon }],
+  };
+}
+
+const groupNormCode = memoized((width: 1 | 4, activation: Activation) => {
+  const { type, functions } = rowElement(width);
+  return /* wgsl */ `
 struct Sizes { rows: u32, groups: u32, channels: u32, space: u32, epsilon: f32 }
 @group(0) @binding(0) var<storage, read> x: array<${type}>;
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
@@ -103,8 +114,5 @@ ${MEASURE(type, width)}
       out[channelStart + i] = activate${width === 4 ? '4' : ''}((deviation - mean) * scale * channelWeight + channelBias);
     }
   }`,
-)}`,
-    workgroups: rowWorkgroups('workgroup', batch * groups),
-    scalars: [batch * groups, groups, channelsPerGroup, space / width, { f32: epsilon }],
-  };
-}
+)}`;
+});

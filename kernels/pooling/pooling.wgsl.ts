@@ -1,6 +1,15 @@
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { flatMain, flatWorkgroups, rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
+import {
+  flatMain,
+  flatWorkgroups,
+  memoized,
+  type RowForm,
+  rowElement,
+  rowForm,
+  rowMain,
+  rowWorkgroups,
+} from '../wgsl.ts';
 
 export interface MaxPoolSizes {
   readonly planes: number;
@@ -18,7 +27,13 @@ export function planMaxPool2d(sizes: MaxPoolSizes): WgslProgram {
   const { planes, height, width, outHeight, outWidth, kernel, stride, padding } = sizes;
   const count = planes * outHeight * outWidth;
   return {
-    code: /* wgsl */ `
+    code: MAX_POOL,
+    workgroups: flatWorkgroups(count),
+    scalars: [count, height, width, outHeight, outWidth, kernel, stride, padding],
+  };
+}
+
+const MAX_POOL = /* wgsl */ `
 struct Sizes {
   count: u32, height: i32, width: i32, outHeight: u32, outWidth: u32, kernel: i32, stride: i32, padding: i32,
 }
@@ -45,18 +60,21 @@ ${flatMain(
     }
   }
   out[index] = largest;`,
-)}`,
-    workgroups: flatWorkgroups(count),
-    scalars: [count, height, width, outHeight, outWidth, kernel, stride, padding],
-  };
-}
+)}`;
 
 export function planMeanOverSpace(traits: AdapterTraits, planes: number, space: number): WgslProgram {
   const form = rowForm(traits, space);
   const width = space % 4 === 0 ? 4 : 1;
-  const { type, functions } = rowElement(width);
   return {
-    code: /* wgsl */ `
+    code: meanCode(form, width),
+    workgroups: rowWorkgroups(form, planes),
+    scalars: [planes, space / width],
+  };
+}
+
+const meanCode = memoized((form: RowForm, width: 1 | 4) => {
+  const { type, functions } = rowElement(width);
+  return /* wgsl */ `
 struct Sizes { rows: u32, length: u32 }
 @group(0) @binding(0) var<storage, read> x: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
@@ -76,8 +94,5 @@ ${rowMain(
   }
   let total = sumOf(sumAcross(sum), lane);
   if (lane == 0u) { out[row] = total / f32(length * ${width}u); }`,
-)}`,
-    workgroups: rowWorkgroups(form, planes),
-    scalars: [planes, space / width],
-  };
-}
+)}`;
+});

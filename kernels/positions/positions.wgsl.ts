@@ -1,6 +1,6 @@
 import type { WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 
 /** An invocation sums up one row or one column of one item of the batch. */
 export function planGridCoordinates(batch: number, height: number, width: number, offset: number): WgslProgram {
@@ -51,7 +51,8 @@ export function planSineEmbedding(
   };
 }
 
-const sineEmbeddingCode = (order: readonly number[]) => /* wgsl */ `
+const sineEmbeddingCode = memoized(
+  (order: readonly number[]) => /* wgsl */ `
 struct Sizes { tokens: u32, coordinates: u32, features: u32 }
 @group(0) @binding(0) var<storage, read> coordinates: array<f32>;
 @group(0) @binding(1) var<storage, read> wavelengths: array<f32>;
@@ -73,7 +74,8 @@ ${flatMain(
   let isCosine = (k & 1u) == 1u;
   let value = sineOfQuadrant(abs(angle), select(0u, 1u, isCosine));
   embedding[index] = select(value, -value, angle < 0.0 && !isCosine);`,
-)}`;
+)}`,
+);
 
 /** An invocation writes one feature of one token. */
 export function planLearnedPositions(batch: number, height: number, width: number, features: number): WgslProgram {

@@ -1,5 +1,5 @@
 import type { WgslProgram } from '../../engine/index.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 
 /** From source planes to output planes. */
 export interface PlaneSizes {
@@ -32,29 +32,8 @@ export interface ResidualSizes {
 export function planResizeNearest(sizes: PlaneSizes, residual: ResidualSizes | undefined): WgslProgram {
   const { planes, height, width, outHeight, outWidth } = sizes;
   const count = planes * outHeight * outWidth;
-  const declaration = '@group(0) @binding(1) var<storage, read> residual: array<f32>;';
-  const residualAt = /* wgsl */ `residual[
-    ((plane / sizes.channels / sizes.repeats * sizes.channels + plane % sizes.channels) * sizes.outHeight + row)
-      * sizes.outWidth + column
-  ]`;
   return {
-    code: /* wgsl */ `
-struct Sizes {
-  count: u32, height: u32, width: u32, outHeight: u32, outWidth: u32,
-  rowRatio: f32, columnRatio: f32, channels: u32, repeats: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-${residual === undefined ? '' : declaration}
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
-@group(0) @binding(3) var<uniform> sizes: Sizes;
-${NEAREST}
-${flatMain(
-  'sizes.count',
-  /* wgsl */ `${PLACE}
-  let sourceRow = plane * sizes.height + nearest(row, sizes.rowRatio, sizes.height);
-  let value = x[sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width)];
-  out[index] = value${residual === undefined ? '' : ` + ${residualAt}`};`,
-)}`,
+    code: resizeNearestCode(residual !== undefined),
     workgroups: flatWorkgroups(count),
     scalars: [
       count,
@@ -70,10 +49,49 @@ ${flatMain(
   };
 }
 
+const resizeNearestCode = memoized((residual: boolean) => {
+  const declaration = '@group(0) @binding(1) var<storage, read> residual: array<f32>;';
+  const residualAt = /* wgsl */ `residual[
+    ((plane / sizes.channels / sizes.repeats * sizes.channels + plane % sizes.channels) * sizes.outHeight + row)
+      * sizes.outWidth + column
+  ]`;
+  return /* wgsl */ `
+struct Sizes {
+  count: u32, height: u32, width: u32, outHeight: u32, outWidth: u32,
+  rowRatio: f32, columnRatio: f32, channels: u32, repeats: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+${residual ? declaration : ''}
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> sizes: Sizes;
+${NEAREST}
+${flatMain(
+  'sizes.count',
+  /* wgsl */ `${PLACE}
+  let sourceRow = plane * sizes.height + nearest(row, sizes.rowRatio, sizes.height);
+  let value = x[sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width)];
+  out[index] = value${residual ? ` + ${residualAt}` : ''};`,
+)}`;
+});
+
 export function planDownsampleMask({ planes, height, width, outHeight, outWidth }: PlaneSizes): WgslProgram {
   const count = planes * outHeight * outWidth;
   return {
-    code: /* wgsl */ `
+    code: DOWNSAMPLE_MASK,
+    workgroups: flatWorkgroups(count),
+    scalars: [
+      count,
+      height,
+      width,
+      outHeight,
+      outWidth,
+      { f32: nearestRatio(height, outHeight) },
+      { f32: nearestRatio(width, outWidth) },
+    ],
+  };
+}
+
+const DOWNSAMPLE_MASK = /* wgsl */ `
 struct Sizes {
   count: u32, height: u32, width: u32, outHeight: u32, outWidth: u32, rowRatio: f32, columnRatio: f32,
 }
@@ -88,24 +106,18 @@ ${flatMain(
   let bits = mask[sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width)];
   // Both zeros have no bits but the sign.
   out[index] = select(1.0, 0.0, (bits & 0x7fffffffu) == 0u);`,
-)}`,
-    workgroups: flatWorkgroups(count),
-    scalars: [
-      count,
-      height,
-      width,
-      outHeight,
-      outWidth,
-      { f32: nearestRatio(height, outHeight) },
-      { f32: nearestRatio(width, outWidth) },
-    ],
-  };
-}
+)}`;
 
 export function planResizeBilinear({ planes, height, width, outHeight, outWidth }: PlaneSizes): WgslProgram {
   const count = planes * outHeight * outWidth;
   return {
-    code: /* wgsl */ `
+    code: RESIZE_BILINEAR,
+    workgroups: flatWorkgroups(count),
+    scalars: [count, height, width, outHeight, outWidth],
+  };
+}
+
+const RESIZE_BILINEAR = /* wgsl */ `
 struct Sizes { count: u32, height: u32, width: u32, outHeight: u32, outWidth: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
@@ -128,8 +140,4 @@ ${flatMain(
   let left = x[upperRow + horizontal.lower] * rest + x[lowerRow + horizontal.lower] * vertical.share;
   let right = x[upperRow + horizontal.upper] * rest + x[lowerRow + horizontal.upper] * vertical.share;
   out[index] = left * (1.0 - horizontal.share) + right * horizontal.share;`,
-)}`,
-    workgroups: flatWorkgroups(count),
-    scalars: [count, height, width, outHeight, outWidth],
-  };
-}
+)}`;

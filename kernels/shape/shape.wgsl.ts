@@ -1,5 +1,5 @@
 import type { WgslProgram } from '../../engine/index.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 import type { StridedCopy } from './strided.ts';
 
 const inFours = (...counts: readonly number[]): boolean => counts.every(count => count % 4 === 0);
@@ -12,7 +12,7 @@ export function planCopy(copy: StridedCopy): WgslProgram {
   if (third.from === 1 && inFours(...steps, third.size, inner.from, inner.size)) return planTranspose(copy);
   const width = inner.from === 1 && inFours(...steps, third.from, inner.size) ? 4 : 1;
   return {
-    code: copyWgsl(width),
+    code: copyCode(width),
     workgroups: flatWorkgroups(count / width),
     scalars: [
       count / width,
@@ -30,10 +30,30 @@ export function planCopy(copy: StridedCopy): WgslProgram {
 
 function planTranspose({ axes, fromOffset, toOffset, count }: StridedCopy): WgslProgram {
   const [first, second, third, inner] = axes;
-  const element = (step: number) =>
-    /* wgsl */ `vec4u(a.${'xyzw'[step]}, b.${'xyzw'[step]}, c.${'xyzw'[step]}, d.${'xyzw'[step]})`;
   return {
-    code: /* wgsl */ `
+    code: TRANSPOSE,
+    workgroups: flatWorkgroups(count / 16),
+    scalars: [
+      count / 16,
+      fromOffset / 4,
+      toOffset / 4,
+      second.size,
+      third.size / 4,
+      inner.size / 4,
+      first.from / 4,
+      second.from / 4,
+      inner.from / 4,
+      first.to / 4,
+      second.to / 4,
+      third.to / 4,
+    ],
+  };
+}
+
+const transposed = (step: number) =>
+  /* wgsl */ `vec4u(a.${'xyzw'[step]}, b.${'xyzw'[step]}, c.${'xyzw'[step]}, d.${'xyzw'[step]})`;
+
+const TRANSPOSE = /* wgsl */ `
 struct Sizes {
   count: u32, fromOffset: u32, toOffset: u32, size1: u32, rows: u32, columns: u32,
   from0: u32, from1: u32, from3: u32, to0: u32, to1: u32, to2: u32,
@@ -54,30 +74,13 @@ ${flatMain(
   let c = x[place + 2u * sizes.from3];
   let d = x[place + 3u * sizes.from3];
   let written = sizes.toOffset + i0 * sizes.to0 + i1 * sizes.to1 + row * 4u * sizes.to2 + column;
-  out[written] = ${element(0)};
-  out[written + sizes.to2] = ${element(1)};
-  out[written + 2u * sizes.to2] = ${element(2)};
-  out[written + 3u * sizes.to2] = ${element(3)};`,
-)}`,
-    workgroups: flatWorkgroups(count / 16),
-    scalars: [
-      count / 16,
-      fromOffset / 4,
-      toOffset / 4,
-      second.size,
-      third.size / 4,
-      inner.size / 4,
-      first.from / 4,
-      second.from / 4,
-      inner.from / 4,
-      first.to / 4,
-      second.to / 4,
-      third.to / 4,
-    ],
-  };
-}
+  out[written] = ${transposed(0)};
+  out[written + sizes.to2] = ${transposed(1)};
+  out[written + 2u * sizes.to2] = ${transposed(2)};
+  out[written + 3u * sizes.to2] = ${transposed(3)};`,
+)}`;
 
-function copyWgsl(width: 1 | 4): string {
+const copyCode = memoized((width: 1 | 4) => {
   // Integers keep every bit, also those of NaN and of int32 tensors.
   const element = width === 4 ? 'vec4u' : 'u32';
   return /* wgsl */ `
@@ -101,7 +104,7 @@ ${flatMain(
   let place = sizes.fromOffset + i0 * sizes.from0 + i1 * sizes.from1 + i2 * sizes.from2 + i3 * sizes.from3;
   out[sizes.toOffset + i0 * sizes.to0 + i1 * sizes.to1 + i2 * sizes.to2 + i3] = x[place];`,
 )}`;
-}
+});
 
 export interface GatherSizes {
   readonly rows: number;
@@ -112,7 +115,13 @@ export interface GatherSizes {
 
 export function planGatherRows({ rows, rowsPerBatch, available, width }: GatherSizes): WgslProgram {
   return {
-    code: /* wgsl */ `
+    code: GATHER_ROWS,
+    workgroups: flatWorkgroups(rows * width),
+    scalars: [rows * width, rowsPerBatch, available, width],
+  };
+}
+
+const GATHER_ROWS = /* wgsl */ `
 struct Sizes { count: u32, rowsPerBatch: u32, available: u32, width: u32 }
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read> chosen: array<i32>;
@@ -124,8 +133,4 @@ ${flatMain(
   let place = u32(clamp(chosen[row], 0, i32(sizes.available) - 1));
   let source = row / sizes.rowsPerBatch * sizes.available + place;
   out[index] = x[source * sizes.width + index % sizes.width];`,
-)}`,
-    workgroups: flatWorkgroups(rows * width),
-    scalars: [rows * width, rowsPerBatch, available, width],
-  };
-}
+)}`;

@@ -1,15 +1,22 @@
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
+import { memoized, type RowForm, rowElement, rowForm, rowMain, rowWorkgroups } from '../wgsl.ts';
 
-/** Sums go through blocks of 32, so that their rounding errors do not grow with the row. */
 export function planSoftmax(traits: AdapterTraits, rows: number, length: number): WgslProgram {
   const form = rowForm(traits, length);
   const width = length % 4 === 0 ? 4 : 1;
+  return {
+    code: softmaxCode(form, width),
+    workgroups: rowWorkgroups(form, rows),
+    scalars: [rows, length / width],
+  };
+}
+
+/** Sums go through blocks of 32, so that their rounding errors do not grow with the row. */
+const softmaxCode = memoized((form: RowForm, width: 1 | 4) => {
   const { type, functions } = rowElement(width);
   const exponential = width === 4 ? 'vec4f(expOf(v.x), expOf(v.y), expOf(v.z), expOf(v.w))' : 'expOf(v)';
-  return {
-    code: /* wgsl */ `
+  return /* wgsl */ `
 struct Sizes { rows: u32, length: u32 }
 @group(0) @binding(0) var<storage, read> x: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> out: array<${type}>;
@@ -38,8 +45,5 @@ ${rowMain(
   }
   let sum = sumOf(sumAcross(exponentials), lane);
   for (var i = lane; i < length; i += LANES) { out[start + i] /= sum; }`,
-)}`,
-    workgroups: rowWorkgroups(form, rows),
-    scalars: [rows, length / width],
-  };
-}
+)}`;
+});

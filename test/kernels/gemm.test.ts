@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { gemmForm, gemmProgram } from '../../kernels/gemm.wgsl.ts';
+import { gemmDispatch, gemmForm } from '../../kernels/gemm.wgsl.ts';
 import { gpu, llvmpipe } from './devices.ts';
 
 const rowsOf = (rows: number) => gemmForm({ batches: 1, rows, columns: 850 }, llvmpipe);
@@ -29,7 +29,6 @@ test('a software adapter without subgroups of one size loads rows in every threa
 });
 
 test('tiles cover the product, in two dimensions where one does not hold them', () => {
-  const operation = { quads: 1, bindings: '', uniformBinding: 0, functions: '', leftNeighbours: 'rows' } as const;
   for (const size of [
     { batches: 1, rows: 1, columns: 1 },
     { batches: 3, rows: 33, columns: 65 },
@@ -38,7 +37,7 @@ test('tiles cover the product, in two dimensions where one does not hold them', 
   ]) {
     for (const traits of [gpu, llvmpipe]) {
       const form = gemmForm(size, traits);
-      const { workgroups } = gemmProgram({ ...operation, ...size }, form);
+      const { workgroups } = gemmDispatch(size, form, 1, []);
       const [tileRows, tileColumns] = form.kind === 'tiled' ? [form.tileRows, form.tileColumns] : [form.threadRows, 64];
       const tiles = size.batches * Math.ceil(size.rows / tileRows) * Math.ceil(size.columns / tileColumns);
       const dispatched = workgroups[0] * workgroups[1] * workgroups[2];

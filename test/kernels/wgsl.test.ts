@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { mathWgsl } from '../../kernels/math.wgsl.ts';
-import { flatWorkgroups, rowForm, workgroupGrid } from '../../kernels/wgsl.ts';
+import { flatWorkgroups, memoized, rowForm, workgroupGrid } from '../../kernels/wgsl.ts';
 import { gpu, llvmpipe } from './devices.ts';
 
 test('a grid holds all workgroups, within the limit of a dimension and with few in excess', () => {
@@ -19,6 +19,21 @@ test('rows go to workgroups on hardware, and to single invocations on software u
   assert.is(rowForm(gpu, 256), 'workgroup');
   assert.is(rowForm(llvmpipe, 256), 'invocation');
   assert.is(rowForm(llvmpipe, 6800), 'workgroup');
+});
+
+test('a shader text is made once for equal arguments, and anew for each that differs', () => {
+  let made = 0;
+  const code = memoized((width: number, form: { readonly bias: boolean; readonly activation: string | undefined }) => {
+    made += 1;
+    return `${width} ${form.bias} ${form.activation}`;
+  });
+  for (let again = 0; again < 3; again++) {
+    assert.is(code(1, { bias: true, activation: 'relu' }), '1 true relu');
+    assert.is(code(4, { bias: true, activation: 'relu' }), '4 true relu');
+    assert.is(code(4, { bias: false, activation: 'relu' }), '4 false relu');
+    assert.is(code(4, { bias: false, activation: undefined }), '4 false undefined');
+  }
+  assert.is(made, 4);
 });
 
 test('the text of elementary functions holds each once, after those that it calls', () => {
