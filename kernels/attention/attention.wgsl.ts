@@ -241,18 +241,25 @@ const STRIDE = 33;
 
 const scoreQuadsOf = (form: AttentionForm) => termsOf(form).length * quadsOf(form.width);
 
+/** Quads of the tiles in workgroup memory. */
+function tileQuads(form: AttentionForm): { query: number; key: number; value: number } {
+  const query = scoreQuadsOf(form) * STRIDE;
+  const exponentials = (KEYS_PER_TILE / 4) * STRIDE;
+  return { query, key: Math.max(query, exponentials), value: KEYS_PER_TILE * quadsOf(form.valueWidth) };
+}
+
+/** Floats of workgroup memory in which threads tell each other what they found. */
+const PARTIALS = 8 * STRIDE;
+
 /** Workgroup memory of the tiled form. */
 function tiledBytes(form: AttentionForm): number {
-  const queryAndKey = 2 * scoreQuadsOf(form) * STRIDE;
-  const value = KEYS_PER_TILE * quadsOf(form.valueWidth);
-  const exponentials = (KEYS_PER_TILE / 4) * STRIDE;
-  const partial = 8 * STRIDE;
-  return 16 * (queryAndKey + value + exponentials) + 4 * partial;
+  const { query, key, value } = tileQuads(form);
+  return 16 * (query + key + value) + 4 * PARTIALS;
 }
 
 /**
- * Threads form a square of 8 x 8: thread (x, y) has queries 4 y… and keys 4 x… of the scores, and channel quads x, x + 8, …
- * of the output.
+ * Threads form a square of 8 x 8: thread (x, y) has queries 4 y… and keys x, x + 8, … of the scores, and channel quads x,
+ * x + 8, … of the output: so that neighbouring threads read neighbouring quads, which lie in different banks.
  */
 function tiledMain(form: AttentionForm): string {
   const { width, valueWidth, weights } = form;
@@ -278,7 +285,7 @@ function tiledMain(form: AttentionForm): string {
   const scores = /* wgsl */ `
     ${lines(4, i => `var score${i} = vec4f();`)}
     for (var quad = 0u; quad < ${scoreQuads}u; quad++) {
-      ${lines(4, j => `let key${j} = keyTile[quad * ${STRIDE}u + 4u * x + ${j}u];`)}
+      ${lines(4, j => `let key${j} = keyTile[quad * ${STRIDE}u + x + ${8 * j}u];`)}
       ${lines(
         4,
         i => `{
@@ -287,19 +294,19 @@ function tiledMain(form: AttentionForm): string {
       }`,
       )}
     }
-    let keyIndices = base + 4u * x + vec4u(0, 1, 2, 3);
+    let keyIndices = base + x + vec4u(0, 8, 16, 24);
     let exists = keyIndices < vec4u(sizes.keys);
     let lastKey = sizes.keys - 1u;
     let bias = vec4f(${commaSeparated(4, j => `biasOf(tile.batch, min(keyIndices[${j}], lastKey))`)});
     ${lines(4, i => `score${i} = select(vec4f(LOWEST), score${i} + bias, exists);`)}`;
+  const tiles = tileQuads(form);
   return /* wgsl */ `
-var<workgroup> queryTile: array<vec4f, ${scoreQuads * STRIDE}>;
-var<workgroup> keyTile: array<vec4f, ${scoreQuads * STRIDE}>;
-var<workgroup> valueTile: array<vec4f, ${KEYS_PER_TILE * valueQuads}>;
-/** Exponentials of four keys of a query. */
-var<workgroup> exponentials: array<vec4f, ${(KEYS_PER_TILE / 4) * STRIDE}>;
+var<workgroup> queryTile: array<vec4f, ${tiles.query}>;
+/** Keys; once there are scores, each x's exponentials of each query. */
+var<workgroup> keyTile: array<vec4f, ${tiles.key}>;
+var<workgroup> valueTile: array<vec4f, ${tiles.value}>;
 /** What each x knows of each query. */
-var<workgroup> partial: array<f32, ${8 * STRIDE}>;
+var<workgroup> partial: array<f32, ${PARTIALS}>;
 
 fn highestOf(v: vec4f) -> f32 {
   let pair = select(v.xy, v.zw, v.zw > v.xy);
@@ -340,18 +347,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       i => `{
       let e = select(vec4f(), exponential(score${i} - highest[${i}]), exists);
       normaliser[${i}] += e.x + e.y + e.z + e.w;
-      exponentials[x * ${STRIDE}u + 4u * y + ${i}u] = e;
+      keyTile[x * ${STRIDE}u + 4u * y + ${i}u] = e;
       ${lines(threadQuads, q => `total${i * threadQuads + q} *= correction[${i}];`)}
     }`,
     )}
     workgroupBarrier();
-    for (var quad = 0u; quad < ${KEYS_PER_TILE / 4}u; quad++) {
-      ${lines(4, i => `let e${i} = exponentials[quad * ${STRIDE}u + 4u * y + ${i}u];`)}
+    for (var other = 0u; other < ${KEYS_PER_TILE / 4}u; other++) {
+      ${lines(4, i => `let e${i} = keyTile[other * ${STRIDE}u + 4u * y + ${i}u];`)}
       ${lines(threadQuads, q =>
         lines(
           4,
           k => `{
-        let v = valueTile[(4u * quad + ${k}u) * ${valueQuads}u + min(x + ${8 * q}u, ${valueQuads - 1}u)];
+        let v = valueTile[(other + ${8 * k}u) * ${valueQuads}u + min(x + ${8 * q}u, ${valueQuads - 1}u)];
         ${lines(4, i => `total${i * threadQuads + q} = fma(vec4f(e${i}[${k}]), v, total${i * threadQuads + q});`)}
       }`,
         ),
