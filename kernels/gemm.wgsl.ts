@@ -44,8 +44,8 @@ const UNTILED_THREADS = 16;
 /** A GPU is busy from about this many workgroups on. */
 const WORKGROUPS_TO_FILL_A_GPU = 128;
 
-/** Chooses by shape and adapter. */
-export function gemmForm({ batches, rows, columns }: GemmSize, traits: AdapterTraits): GemmForm {
+/** Chooses by shape, adapter, and how many `taps` the operation has. */
+export function gemmForm({ batches, rows, columns }: GemmSize, traits: AdapterTraits, taps = 1): GemmForm {
   if (traits.software) {
     const lanes = traits.subgroupSize;
     if (lanes === 0 || lanes > 16) return { kind: 'plain', threadRows: 8 };
@@ -58,7 +58,8 @@ export function gemmForm({ batches, rows, columns }: GemmSize, traits: AdapterTr
   const tiles = (tileRows: number, tileColumns: number) =>
     batches * Math.ceil(rows / tileRows) * Math.ceil(columns / tileColumns);
   if (rows > 32 && tiles(64, 64) >= WORKGROUPS_TO_FILL_A_GPU) {
-    return { kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows: 8, threadQuads: 2 };
+    // With several taps a thread holds everything twice; beyond 128 registers fewer threads fit on a GPU at a time.
+    return { kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows: 8, threadQuads: taps > 1 ? 1 : 2 };
   }
   return { kind: 'tiled', tileRows: 32, tileColumns: 32, threadRows: 4, threadQuads: 1 };
 }
@@ -211,18 +212,36 @@ function tiledMain(form: Extract<GemmForm, { kind: 'tiled' }>, { taps = 1, leftN
   const threads = (tileRows / threadRows) * threadColumns;
   // The odd stride spreads neighbouring quads of a row over the memory banks.
   const leftStride = leftNeighbours === 'quads' ? tileRows + 1 : tileRows;
-  const leftLoads = lines((tileRows * TILE_QUADS) / threads, load => {
-    const slot = `(thread + ${load * threads}u)`;
-    const [quad, row] =
-      leftNeighbours === 'quads'
-        ? [`${slot} % ${TILE_QUADS}u`, `${slot} / ${TILE_QUADS}u`]
-        : [`${slot} / ${tileRows}u`, `${slot} % ${tileRows}u`];
-    return `loadLeft(tile, firstQuad, base, ${quad}, ${row});`;
-  });
-  const rightLoads = lines((columnQuads * TILE_QUADS * 4) / threads, load => {
-    const k = `(thread / ${columnQuads}u + ${(load * threads) / columnQuads}u)`;
-    return `rightTile[${k} * ${columnQuads}u + thread % ${columnQuads}u] = loadRight(columns, 4u * base + ${k});`;
-  });
+  const leftLoads = (tileRows * TILE_QUADS) / threads;
+  const rightLoads = (columnQuads * TILE_QUADS * 4) / threads;
+  const places = [
+    lines(leftLoads, load => {
+      const slot = `(thread + ${load * threads}u)`;
+      return leftNeighbours === 'quads'
+        ? `let leftQuad${load} = ${slot} % ${TILE_QUADS}u; let leftRow${load} = ${slot} / ${TILE_QUADS}u;`
+        : `let leftQuad${load} = ${slot} / ${tileRows}u; let leftRow${load} = ${slot} % ${tileRows}u;`;
+    }),
+    lines(rightLoads, load => `let rightRow${load} = (thread + ${load * threads}u) / ${columnQuads}u;`),
+    `let rightQuad = thread % ${columnQuads}u;`,
+  ].join('\n');
+  // Without branches, and every load before the first store, so that a thread waits for all of them at once.
+  const loads = [
+    lines(leftLoads, i => {
+      const [row, quad] = [`min(tile.row + leftRow${i}, lastRow)`, `min(base + leftQuad${i}, lastQuad)`];
+      return `let loadedLeft${i} = left(tile.batch, ${row}, firstQuad + ${quad});`;
+    }),
+    lines(rightLoads, i => `let loadedRight${i} = right(columns, min(4u * base + rightRow${i}, lastK));`),
+  ].join('\n');
+  const stores = [
+    lines(leftLoads, i => {
+      const value = `select(vec4f(), loadedLeft${i}, base + leftQuad${i} <= lastQuad)`;
+      return `leftTile[leftQuad${i} * ${leftStride}u + leftRow${i}] = ${value};`;
+    }),
+    lines(rightLoads, i => {
+      const value = `select(vec4f(), loadedRight${i}, 4u * base + rightRow${i} <= lastK)`;
+      return `rightTile[rightRow${i} * ${columnQuads}u + rightQuad] = ${value};`;
+    }),
+  ].join('\n');
   const sum = (index: number) => `sum${Math.floor(index / threadQuads)}_${index % threadQuads}`;
   const multiply = lines(threadRows, row =>
     COMPONENTS.flatMap((c, k) =>
@@ -245,20 +264,6 @@ function tiledMain(form: Extract<GemmForm, { kind: 'tiled' }>, { taps = 1, leftN
 var<workgroup> leftTile: array<vec4f, ${TILE_QUADS * leftStride}>;
 var<workgroup> rightTile: array<vec4f, ${TILE_QUADS * 4 * columnQuads}>;
 
-fn loadLeft(tile: Tile, firstQuad: u32, base: u32, quad: u32, row: u32) {
-  var value = vec4f();
-  if (base + quad < sizes.quads) {
-    value = left(tile.batch, min(tile.row + row, sizes.rows - 1u), firstQuad + base + quad);
-  }
-  leftTile[quad * ${leftStride}u + row] = value;
-}
-
-fn loadRight(columns: Columns, k: u32) -> vec4f {
-  var value = vec4f();
-  if (k < 4u * sizes.quads) { value = right(columns, k); }
-  return value;
-}
-
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
@@ -267,14 +272,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let tile = tileAt(index);
   let threadRow = thread / ${threadColumns}u * ${threadRows}u;
   let threadQuad = thread % ${threadColumns}u;
-  let start = columnsAt(tile.batch, tile.column + 4u * (thread % ${columnQuads}u));
+  let lastRow = sizes.rows - 1u;
+  let lastQuad = sizes.quads - 1u;
+  let lastK = 4u * sizes.quads - 1u;
+  ${places}
+  let start = columnsAt(tile.batch, tile.column + 4u * rightQuad);
   ${lines(threadRows * threadQuads, index => `var ${sum(index)} = vec4f();`)}
   ${overTaps(
     taps,
     Array.from({ length: threadRows * threadQuads }, (_, index) => sum(index)),
     /* wgsl */ `for (var base = 0u; base < sizes.quads; base += ${TILE_QUADS}u) {
-      ${leftLoads}
-      ${rightLoads}
+      ${loads}
+      ${stores}
       workgroupBarrier();
       for (var quad = 0u; quad < ${TILE_QUADS}u; quad++) {
         ${reads}

@@ -297,6 +297,10 @@ export const conv2dKernel = defineKernel<Conv2dProblem>({
       bias: true,
     },
   },
+  edges: {
+    'large tiles of a GPU, 3x3': { ...resnet([20, 9, 9], 70, 3, 1, true), x: [32, 20, 9, 9] },
+    'large tiles of a GPU, 1x1': { ...resnet([20, 8, 10], 70, 1), x: [32, 20, 8, 10] },
+  },
   random(random) {
     const kernel = random.pick([1, 1, 2, 3, 3, 3, 5, 7]);
     const groups = random.pick([1, 1, 1, 2, 3, 17]);

@@ -76,7 +76,7 @@ export function conv2dProgram(traits: AdapterTraits, launch: Conv2dLaunch): Wgsl
     padded: places > 1 || paddingTop > 0 || paddingLeft > 0,
   };
   const size = { batches: batch, rows: outChannels, columns: pixels };
-  const form = gemmForm(size, traits);
+  const form = gemmForm(size, traits, tapsOf(window));
   const quads = order === 'taps' ? inChannels / 4 : quadsOf(inChannels * places);
   const uniforms = [inChannels, height, width, outWidth, stride, dilation, paddingTop, paddingLeft];
   return {
@@ -96,11 +96,14 @@ interface WindowForm {
   readonly padded: boolean;
 }
 
+const tapsOf = ({ order, kernelHeight, kernelWidth }: WindowForm) =>
+  order === 'taps' ? kernelHeight * kernelWidth : 1;
+
 const productCode = memoized(
   (form: GemmForm, window: WindowForm, outType: ElementType, { bias, residual, activation }: Conv2dEnding) =>
     gemmCode(
       {
-        taps: window.order === 'taps' ? window.kernelHeight * window.kernelWidth : 1,
+        taps: tapsOf(window),
         bindings: /* wgsl */ `
 @group(0) @binding(0) var<storage, read> x: array<${window.pointwise ? 'vec4f' : 'f32'}>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4f>;

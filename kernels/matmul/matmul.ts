@@ -92,7 +92,10 @@ export const matmulKernel = defineKernel<MatmulProblem>({
     // No model's, but a yardstick: the sizes of a feed-forward layer without its bias and activation.
     'one matrix, 850 x 256 x 2048': { a: [850, 256], b: [256, 2048] },
   },
-  edges: { 'more workgroups than a dimension holds': { a: [70_000, 2, 3], b: [70_000, 3, 2] } },
+  edges: {
+    'more workgroups than a dimension holds': { a: [70_000, 2, 3], b: [70_000, 3, 2] },
+    'large tiles of a GPU': { a: [32, 70, 17], b: [32, 17, 81] },
+  },
   random(random) {
     const batch = random.pick([[], [1], [3], [2, 3], [0]]);
     const size = () => random.pick([1, 2, 3, 7, 8, 17, 32, random.integer(1, 100)]);

@@ -13,6 +13,12 @@ test('a GPU gets large tiles as soon as they fill it, smaller ones before', () =
   assert.equal(gemmForm({ batches: 16, rows: 512, columns: 850 }, gpu), large);
   assert.equal(gemmForm({ batches: 1, rows: 100, columns: 256 }, gpu), small);
   assert.equal(gemmForm({ batches: 1, rows: 32, columns: 1e6 }, gpu), small);
+  assert.equal(gemmForm({ batches: 1, rows: 32, columns: 1e6 }, gpu, 9), small);
+});
+
+test('a thread of a GPU that holds sums of taps and their totals gets half of the columns', () => {
+  const form = { kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows: 8, threadQuads: 1 };
+  assert.equal(gemmForm({ batches: 1, rows: 64, columns: 53_400 }, gpu, 9), form);
 });
 
 test('a software adapter gets no barriers, and as many rows per thread as the problem fills', () => {
