@@ -74,7 +74,7 @@ export function rowForm(traits: AdapterTraits, length: number): RowForm {
   return traits.software && length <= 1024 ? 'invocation' : 'workgroup';
 }
 
-/** Lanes of a workgroup that shares a row. */
+/** Lanes of a workgroup that shares a row, where there are enough rows to fill an adapter. */
 const ROW_LANES = 64;
 
 export function rowWorkgroups(form: RowForm, rows: number): readonly [number, number, number] {
@@ -84,9 +84,16 @@ export function rowWorkgroups(form: RowForm, rows: number): readonly [number, nu
 /**
  * The entry point of a shader that reduces rows, and what it needs. `body` runs for each `row` below `rows`, an expression,
  * and may be spread over lanes: it visits the elements `for (var i = lane; i < length; i += LANES)` and unites what it
- * found by the functions of `unions`, named like `sumOf` and given as WGSL of `a` and `b`.
+ * found by the functions of `unions`, named like `sumOf` and given as WGSL of `a` and `b`. `lanes`, a power of two up to
+ * 256, are those of a workgroup.
  */
-export function rowMain(form: RowForm, rows: string, unions: Readonly<Record<string, string>>, body: string): string {
+export function rowMain(
+  form: RowForm,
+  rows: string,
+  unions: Readonly<Record<string, string>>,
+  body: string,
+  lanes = ROW_LANES,
+): string {
   if (form === 'invocation') {
     const functions = Object.keys(unions).map(name => `fn ${name}(value: f32, lane: u32) -> f32 { return value; }\n`);
     return /* wgsl */ `
@@ -113,7 +120,7 @@ fn ${name}(value: f32, lane: u32) -> f32 {
 }`,
   );
   return /* wgsl */ `
-const LANES = ${ROW_LANES}u;
+const LANES = ${lanes}u;
 var<workgroup> partial: array<f32, LANES>;
 ${functions.join('')}
 @compute @workgroup_size(LANES)

@@ -75,7 +75,7 @@ export interface GroupNormSizes {
   readonly activation: Activation;
 }
 
-/** A workgroup for each group of each image on every adapter: groups are long and few. */
+/** A workgroup for each group of each image on every adapter, and as large as it may be: groups are long and few. */
 export function planGroupNorm(sizes: GroupNormSizes): WgslProgram {
   const { batch, groups, channelsPerGroup, space, epsilon, activation } = sizes;
   const width = space % 4 === 0 ? 4 : 1;
@@ -114,5 +114,6 @@ ${MEASURE(type, width)}
       out[channelStart + i] = activate${width === 4 ? '4' : ''}((deviation - mean) * scale * channelWeight + channelBias);
     }
   }`,
+  256,
 )}`;
 });
