@@ -1,4 +1,5 @@
 // The package's public names.
+/// <reference lib="esnext.disposable" preserve="true" />
 
 export * from './engine/errors.ts';
 export type { DataType, HostTensor, NumericArray } from './engine/host-tensor.ts';

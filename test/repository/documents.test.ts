@@ -1,14 +1,16 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { repositoryRoot } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
 import { repositoryFiles } from './support/sources.ts';
 
 const read = (file: string) => readFileSync(join(repositoryRoot, file), 'utf8');
 const documents = repositoryFiles().filter(file => file.endsWith('.md') && !file.startsWith('weights/embedded/'));
 const manifest = JSON.parse(read('package.json')) as {
+  name: string;
   version: string;
   scripts: Record<string, string>;
   bin: Record<string, string>;
@@ -62,6 +64,20 @@ test("the README's TypeScript compiles against the package as users import it", 
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("the package's types need no more than ES2022 and the DOM", () => {
+  const folder = temporaryFolder('consumer');
+  mkdirSync(join(folder, 'node_modules'));
+  symlinkSync(repositoryRoot, join(folder, 'node_modules', manifest.name));
+  writeFileSync(join(folder, 'example.mts'), codeBlocks(read('README.md'), 'ts')[0]!);
+  const compiler = join(repositoryRoot, 'node_modules/.bin/tsc');
+  const target = ['--target', 'es2022', '--module', 'nodenext', '--lib', 'es2022,dom', '--types', ''];
+  const { stdout, status } = spawnSync(compiler, ['--noEmit', '--strict', ...target, 'example.mts'], {
+    cwd: folder,
+    encoding: 'utf8',
+  });
+  assert.is(status, 0, stdout);
 });
 
 test("the README's commands exist", () => {
