@@ -13,16 +13,25 @@ export interface Picture {
   readonly image: Image;
 }
 
+interface SizedPicture extends Picture {
+  readonly inputSize: string;
+}
+
 export interface Failure {
   readonly path: string;
   readonly message: string;
 }
 
 export interface BatchOptions<Result> {
-  /** Pictures that go through the model together. */
+  /** Pictures that are read together; those of them that the model gets in one size go through it together. */
   readonly batchSize: number;
   /** Work stops before the next batch once this is aborted. */
   readonly signal: AbortSignal;
+  /**
+   * The size in which the model gets a picture. Pictures of different sizes would be padded to one, and padding changes what
+   * these models find.
+   */
+  readonly inputSize: (image: Image) => readonly [height: number, width: number];
   /** Runs the model on a batch and returns one result per picture. */
   readonly run: (pictures: readonly Picture[]) => Promise<readonly Result[]>;
   /** Prints and writes what was found in one picture. Called in the order of the inputs. */
@@ -40,14 +49,14 @@ export interface Outcome {
 }
 
 /**
- * Takes pictures through a model in batches. A picture that cannot be read, or on which the model fails, is recorded and
+ * Takes pictures through a model in batches, whose size does not change what is found in a picture. A picture that cannot be read, or on which the model fails, is recorded and
  * the others go on; while one batch is on the device the next is read. Shows progress on a terminal.
  */
 export async function processBatches<Result>(
   inputs: readonly InputFile[],
   options: BatchOptions<Result>,
 ): Promise<Outcome> {
-  const { batchSize, signal, run, finish } = options;
+  const { batchSize, signal, inputSize, run, finish } = options;
   const failures: Failure[] = [];
   let finished = 0;
   const progress = new ProgressBar(inputs.length);
@@ -58,13 +67,14 @@ export async function processBatches<Result>(
     failures.push(failure);
     progress.above(() => options.onFailure?.(failure));
   };
-  const read = async (start: number): Promise<(Picture | { path: string; error: unknown })[]> => {
+  const read = async (start: number): Promise<(SizedPicture | { path: string; error: unknown })[]> => {
     const batch = inputs.slice(start, start + batchSize);
     return Promise.all(
       batch.map(async ({ path, problem }, offset) => {
         try {
           if (problem !== undefined) throw new DetrError(problem);
-          return { index: start + offset, path, image: await readImage(path) };
+          const image = await readImage(path);
+          return { index: start + offset, path, image, inputSize: inputSize(image).join(' x ') };
         } catch (error) {
           return { path, error };
         }
@@ -87,18 +97,33 @@ export async function processBatches<Result>(
       return results;
     }
   };
+  /** Those of one input size together. Returns the results in the order of the pictures. */
+  const runBySize = async (pictures: readonly SizedPicture[]): Promise<(Result | undefined)[]> => {
+    const places = new Map<string, number[]>();
+    for (const [place, { inputSize }] of pictures.entries()) {
+      const alike = places.get(inputSize);
+      if (alike === undefined) places.set(inputSize, [place]);
+      else alike.push(place);
+    }
+    const results = new Array<Result | undefined>(pictures.length);
+    for (const alike of places.values()) {
+      const found = await runSafely(alike.map(place => pictures[place]!));
+      for (const [index, place] of alike.entries()) results[place] = found[index];
+    }
+    return results;
+  };
 
   try {
     let next = read(0);
     for (let start = 0; start < inputs.length && !signal.aborted; start += batchSize) {
       progress.show(inputs[start]!.path);
       const batch = await next;
-      const pictures: Picture[] = [];
+      const pictures: SizedPicture[] = [];
       for (const entry of batch) {
         if ('error' in entry) fail(entry.path, entry.error);
         else pictures.push(entry);
       }
-      const running = pictures.length === 0 ? Promise.resolve([]) : runSafely(pictures);
+      const running = runBySize(pictures);
       next = start + batchSize < inputs.length ? read(start + batchSize) : Promise.resolve([]);
       const results = await running;
       for (const [place, picture] of pictures.entries()) {

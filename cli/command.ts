@@ -4,6 +4,8 @@ import type { Options, Values } from './options.ts';
 export interface Surroundings {
   /** Aborted by the first Ctrl-C: finish what cannot be left half done, then return. */
   readonly signal: AbortSignal;
+  /** The keys of the options that were given. */
+  readonly given: ReadonlySet<string>;
 }
 
 /** A subcommand of `detr-webgpu`. */
@@ -30,5 +32,5 @@ export function defineCommand<const From extends Options>(command: Command<From>
   return command as unknown as Command;
 }
 
-/** Exit codes, as most Unix tools have them. */
-export const exitCodes = { success: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+/** Exit codes, as most Unix tools have them: 128 and the signal's number when one ended the run. */
+export const exitCodes = { success: 0, failure: 1, usage: 2, interrupted: 130, terminated: 143 } as const;

@@ -1,5 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
-import { basename, extname, join, resolve } from 'node:path';
+import { basename, extname, isAbsolute, join, resolve } from 'node:path';
 import { OptionError } from '../engine/errors.ts';
 import { fileSystemError, writeAtomically } from '../weights/files.ts';
 
@@ -40,6 +40,11 @@ export async function requireFolder(path: string, option: string): Promise<void>
   const status = await stat(path).catch(() => undefined);
   if (status?.isDirectory() === true) return;
   throw new OptionError(`${option}: expected a folder, got ${path}, which ${status ? 'is a file' : 'does not exist'}`);
+}
+
+/** Whether a name out of a file stays below the folder that it is joined to: annotations may come from anybody. */
+export function isInside(name: string): boolean {
+  return !isAbsolute(name) && !name.split(/[/\\]/).includes('..') && !name.includes('\0');
 }
 
 /** An error's message without the file's name in front, for tables that show the name anyway. */

@@ -47,13 +47,13 @@ async function main(args: readonly string[]): Promise<number> {
 async function runCommand(command: Command, args: readonly string[]): Promise<number> {
   const program = `detr-webgpu ${command.name}`;
   try {
-    const { values, positionals, help } = parseCommandLine(args, command.options);
+    const { values, given, positionals, help } = parseCommandLine(args, command.options);
     if (help) {
       process.stdout.write(helpOf(command));
       return exitCodes.success;
     }
     checkOperands(command, positionals);
-    return await withInterrupt(signal => command.run(values, positionals, { signal }));
+    return await withInterrupt(signal => command.run(values, positionals, { signal, given }));
   } catch (error) {
     if (error instanceof OptionError) {
       fail(program, error.message, `${program} --help`);
@@ -77,20 +77,22 @@ function checkOperands(
   }
 }
 
-/** The first Ctrl-C asks the command to stop in good order, the second ends the process at once. */
+/** The first Ctrl-C (or SIGTERM) asks the command to stop in good order, the second ends the process at once. */
 async function withInterrupt(run: (signal: AbortSignal) => Promise<number>): Promise<number> {
   const controller = new AbortController();
-  const interrupt = () => {
-    if (controller.signal.aborted) process.exit(exitCodes.interrupted);
+  let stopped: number = exitCodes.interrupted;
+  const interrupt = (signal: NodeJS.Signals) => {
+    stopped = signal === 'SIGTERM' ? exitCodes.terminated : exitCodes.interrupted;
+    if (controller.signal.aborted) process.exit(stopped);
     controller.abort();
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
   try {
     const exitCode = await run(controller.signal);
-    return controller.signal.aborted ? exitCodes.interrupted : exitCode;
+    return controller.signal.aborted ? stopped : exitCode;
   } catch (error) {
-    if (controller.signal.aborted && error === controller.signal.reason) return exitCodes.interrupted;
+    if (controller.signal.aborted && error === controller.signal.reason) return stopped;
     throw error;
   } finally {
     process.off('SIGINT', interrupt);
@@ -132,7 +134,10 @@ ${table}
 function helpOf({ name, operands, description, options, examples }: Command): string {
   const usage = ['Usage: detr-webgpu', name, operands, '[options]'].filter(part => part !== '').join(' ');
   const paragraphs = description.map(paragraph => wrap(paragraph, width).join('\n'));
-  const exampleLines = examples.flatMap(([command, does]) => [`  # ${does}`, `  detr-webgpu ${name} ${command}`]);
+  const exampleLines = examples.flatMap(([command, does]) => [
+    `  # ${does}`,
+    `  detr-webgpu ${name} ${command}`.trimEnd(),
+  ]);
   return `${[usage, ...paragraphs, `Options:\n${describeOptions(options, width)}`, `Examples:\n${exampleLines.join('\n')}`].join('\n\n')}\n`;
 }
 

@@ -145,7 +145,12 @@ export const anyModelOptions = {
 };
 
 export const batchOption = {
-  batch: number('N', { minimum: 1, maximum: 256, integer: true }, 'Pictures that go through the model together', 1),
+  batch: number(
+    'N',
+    { minimum: 1, maximum: 256, integer: true },
+    'Pictures that are read together; those of one size go through the model together, with the results that they have alone',
+    1,
+  ),
 };
 
 /** How masks become segments. */

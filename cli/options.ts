@@ -94,6 +94,8 @@ export function choice<const Choice extends string>(
 /** A command line that was read: the options' values, and everything that is not an option. */
 export interface CommandLine<From extends Options> {
   readonly values: Values<From>;
+  /** The keys of the options that were given, even with the value that they have anyway. */
+  readonly given: ReadonlySet<string>;
   readonly positionals: readonly string[];
   readonly help: boolean;
 }
@@ -146,7 +148,18 @@ export function parseCommandLine<From extends Options>(args: readonly string[], 
     }
     given.add(name);
   }
-  return { values: values as Values<From>, positionals, help: given.has('help') };
+  const keys = [...given].flatMap(name => byName.get(name) ?? []);
+  return { values: values as Values<From>, given: new Set(keys), positionals, help: given.has('help') };
+}
+
+/** @throws OptionError for the first of the options `keys` that was given without `needed`, another option's value */
+export function checkEffect(
+  given: ReadonlySet<string>,
+  keys: readonly string[],
+  { needed, got }: { readonly needed: string; readonly got: string },
+): void {
+  const key = keys.find(candidate => given.has(candidate));
+  if (key !== undefined) throw new OptionError(`--${kebabCase(key)}: expected only with ${needed}, got ${got}`);
 }
 
 function unknownOption(given: string, names: Iterable<string>): OptionError {

@@ -14,9 +14,9 @@ export interface PictureOutputs {
 }
 
 /**
- * Takes a batch of segmentation outputs apart. Smaller pictures of a batch are padded at the bottom and right, and their
+ * Takes a batch of segmentation outputs apart. A processor with a `pad_size` pads pictures at the bottom and right, and their
  * masks show the padding as well; HuggingFace's post-processors stretch all of it over the picture, which is right only
- * for a picture that fills the batch.
+ * for a picture without padding.
  */
 export function withoutPadding(
   { logits, pred_masks: masks }: SegmentationOutputs,

@@ -109,6 +109,7 @@ export const detect = defineCommand({
       const outcome = await processBatches(inputs, {
         batchSize: options.batch,
         signal,
+        inputSize: image => processor.resizedSize(image),
         run,
         finish,
         ...(options.json && { onFailure: printAsJson }),

@@ -16,7 +16,7 @@ import {
   defaultSegmenter,
   maskOptions,
 } from '../models.ts';
-import { choice, flag, number, text } from '../options.ts';
+import { checkEffect, choice, flag, number, text } from '../options.ts';
 
 export const evaluate = defineCommand({
   name: 'evaluate',
@@ -49,8 +49,12 @@ export const evaluate = defineCommand({
     ['--annotations instances_val2017.json --images val2017 --model ./detr', 'AP on COCO'],
     ['--annotations panoptic.json --images val --task panoptic', 'Panoptic quality'],
   ],
-  async run(options, _operands, { signal }) {
+  async run(options, _operands, { signal, given }) {
     const { annotations, images, task } = options;
+    if (task === 'detection') {
+      const masks = { needed: '--task panoptic', got: '--task detection' };
+      checkEffect(given, Object.keys(maskOptions), masks);
+    }
     if (annotations === undefined) throw new OptionError('--annotations: expected a file, got none');
     if (images === undefined) throw new OptionError('--images: expected a folder, got none');
     const panoptic = task === 'panoptic';
@@ -64,10 +68,33 @@ export const evaluate = defineCommand({
       threshold: options.threshold ?? (panoptic ? 0.5 : 0.001),
     };
     await requireFolder(images, '--images');
-    const dataset = await readJson(annotations);
+    const content = await readJson(annotations);
+    if (panoptic) {
+      const dataset = checkAnnotations(annotations, content, task, checkPanopticDataset);
+      await makeFolder(settings.out);
+      return runEvaluation(await panopticEvaluation(dataset, settings), settings);
+    }
+    const dataset = checkAnnotations(annotations, content, task, checkCocoDataset);
     await makeFolder(settings.out);
-    return panoptic
-      ? runEvaluation(await panopticEvaluation(checkPanopticDataset(dataset), settings), settings)
-      : runEvaluation(detectionEvaluation(checkCocoDataset(dataset), settings), settings);
+    return runEvaluation(detectionEvaluation(dataset, settings), settings);
   },
 });
+
+/** Checks an annotation file's content for a task. @throws OptionError naming the file, and the task that it is for */
+function checkAnnotations<Dataset>(
+  file: string,
+  content: Readonly<Record<string, unknown>>,
+  task: 'detection' | 'panoptic',
+  check: (content: unknown) => Dataset,
+): Dataset {
+  try {
+    return check(content);
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error;
+    const first: unknown = Array.isArray(content.annotations) ? content.annotations[0] : undefined;
+    const has = (key: string) => typeof first === 'object' && first !== null && Object.hasOwn(first, key);
+    const fitting = has('segments_info') ? 'panoptic' : has('bbox') ? 'detection' : task;
+    const hint = fitting === task ? '' : `; these are annotations for --task ${fitting}`;
+    throw new OptionError(`${file}: ${error.message}${hint}`, { cause: error });
+  }
+}

@@ -140,6 +140,7 @@ export const segment = defineCommand({
       const outcome = await processBatches(inputs, {
         batchSize: options.batch,
         signal,
+        inputSize: image => processor.resizedSize(image),
         run,
         finish,
         ...(options.json && { onFailure: printAsJson }),

@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { Device } from '../../engine/index.ts';
+import { DetrError, type Device } from '../../engine/index.ts';
 import { type BatchOptions, conclude, type Outcome, processBatches, RunEnded } from '../batches.ts';
 import { exitCodes } from '../command.ts';
-import { writeJsonFile } from '../files.ts';
+import { isInside, writeJsonFile } from '../files.ts';
 import { Journal } from '../journal.ts';
 import { type ChosenModel, type DeviceChoice, withDevice } from '../models.ts';
 import { plural, printable } from '../terminal.ts';
@@ -28,10 +28,10 @@ export interface ListedImage {
   readonly file_name?: string;
 }
 
-/** A model that is loaded, and how it runs on a batch of pictures. */
-export interface LoadedModel<Result> {
+/** A model that is loaded, how it runs on pictures, and what is recorded of each. */
+export interface LoadedModel<Entry, Result> extends Pick<BatchOptions<Result>, 'inputSize' | 'run'> {
   readonly model: { dispose(): void };
-  readonly run: BatchOptions<Result>['run'];
+  record(imageId: number, result: Result): Entry;
 }
 
 export interface Score {
@@ -47,9 +47,8 @@ export interface Evaluation<Entry, Result> {
   readonly listed: readonly ListedImage[];
   /** What must be the same for a run to go on where another one stopped, beside model, pictures and threshold. */
   readonly identity: { readonly task: string } & Readonly<Record<string, unknown>>;
-  load(device: Device): Promise<LoadedModel<Result>>;
-  /** What is recorded of a picture. */
-  record(imageId: number, result: Result): Entry;
+  /** @throws OptionError for a model that does not know the categories of the dataset */
+  load(device: Device): Promise<LoadedModel<Entry, Result>>;
   /** Measures what was recorded, by image id. */
   score(entries: ReadonlyMap<number, Entry>): Promise<Score>;
 }
@@ -61,25 +60,32 @@ export async function runEvaluation<Entry, Result>(
 ): Promise<number> {
   const { out, chosen } = settings;
   const { outcome, journal } = await withDevice(settings, device => processRemaining(evaluation, settings, device));
-  const exitCode = conclude(outcome, evaluation.listed.length);
+  const total = evaluation.listed.length;
+  const exitCode = conclude(outcome, total);
   if (outcome.interrupted) {
     process.stderr.write('run the same command again to go on\n');
     return exitCodes.interrupted;
   }
+  const images = evaluation.listed.filter(({ id }) => journal.entries.has(id)).length;
+  if (images === 0) {
+    await rm(journal.path);
+    throw new DetrError('expected pictures to measure the model on, got none that could be read; nothing is written');
+  }
   const { table, metrics, predictions } = await evaluation.score(journal.entries);
-  const report = { task: evaluation.identity.task, model: chosen.name, ...metrics };
+  const report = { task: evaluation.identity.task, model: chosen.name, images, images_listed: total, ...metrics };
   await writeJsonFile(join(out, 'predictions.json'), predictions);
   await writeJsonFile(join(out, 'metrics.json'), report);
   await rm(journal.path);
+  const part = images < total ? `over ${images} of ${plural(total, 'picture')}\n` : '';
   process.stdout.write(
-    settings.json ? `${JSON.stringify(report)}\n` : `${table}\n\npredictions and metrics in ${printable(out)}\n`,
+    settings.json ? `${JSON.stringify(report)}\n` : `${part}${table}\n\npredictions and metrics in ${printable(out)}\n`,
   );
   return exitCode;
 }
 
 /** Runs the model over the pictures that the journal does not know, and records each in it. The journal comes back closed. */
 async function processRemaining<Entry, Result>(
-  { identity, listed, load, record }: Evaluation<Entry, Result>,
+  { identity, listed, load }: Evaluation<Entry, Result>,
   { chosen, annotations, images, threshold, batch, signal, out, restart }: EvaluationSettings,
   device: Device,
 ): Promise<{ outcome: Outcome; journal: Journal<Entry> }> {
@@ -100,11 +106,11 @@ async function processRemaining<Entry, Result>(
       process.stderr.write(`${plural(listed.length - remaining.length, 'picture')} done before (${printable(out)})\n`);
     }
     const inputs = remaining.map(({ id, file_name: name }) => {
-      return name === undefined
-        ? { path: `image ${id}`, problem: 'expected a file_name in the annotations' }
-        : { path: join(images, name) };
+      if (typeof name !== 'string') return { path: `image ${id}`, problem: 'expected a file_name in the annotations' };
+      const problem = 'expected a file_name below --images in the annotations';
+      return isInside(name) ? { path: join(images, name) } : { path: name, problem };
     });
-    const { model, run } = await load(device);
+    const { model, inputSize, run, record } = await load(device);
     const finish = async ({ index }: { readonly index: number }, result: Result) => {
       const { id } = remaining[index]!;
       try {
@@ -113,7 +119,7 @@ async function processRemaining<Entry, Result>(
         throw new RunEnded('nothing can be recorded', { cause });
       }
     };
-    const outcome = await processBatches(inputs, { batchSize: batch, signal, run, finish });
+    const outcome = await processBatches(inputs, { batchSize: batch, signal, inputSize, run, finish });
     model.dispose();
     return { outcome, journal };
   } finally {

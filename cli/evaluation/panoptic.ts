@@ -1,19 +1,21 @@
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type Device, FileError } from '../../engine/index.ts';
 import { AutoModelForImageSegmentation } from '../../models/auto.ts';
 import {
   type PanopticDataset,
   PanopticEvaluator,
+  type PanopticPrediction,
   type PanopticSegment,
   panopticIds,
   panopticImage,
   toPanopticPrediction,
 } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readImage, writePng } from '../../models/images/files.ts';
-import type { Segmentation } from '../../models/processing/segmentation.ts';
 import { makeFolder } from '../../weights/files.ts';
+import { isInside } from '../files.ts';
 import { openSegmentationProcessor } from '../models.ts';
 import { withoutPadding } from '../padding.ts';
+import { matchCategories } from './categories.ts';
 import type { Evaluation, EvaluationSettings, ListedImage, LoadedModel, Score } from './evaluation.ts';
 
 type Entry = readonly PanopticSegment[];
@@ -25,7 +27,7 @@ type Entry = readonly PanopticSegment[];
 export async function panopticEvaluation(
   dataset: PanopticDataset,
   settings: EvaluationSettings,
-): Promise<Evaluation<Entry, Segmentation>> {
+): Promise<Evaluation<Entry, PanopticPrediction>> {
   const { annotations, out, maskThreshold, overlapThreshold, limit } = settings;
   const mapFolder = join(out, 'panoptic');
   const truths = dataset.annotations.slice(0, limit);
@@ -45,40 +47,55 @@ export async function panopticEvaluation(
     // Without a list of images, a picture has the name of its PNG of segments.
     listed: truths.map(({ image_id: id, file_name }) => ({ id, file_name: names.get(id) ?? file_name })),
     identity: { task: 'panoptic', maskThreshold, overlapThreshold },
-    load: device => loadSegmenter(dataset, settings, device),
-    record: (imageId, result) => {
-      const { ids, segments } = toPanopticPrediction(result);
-      writePng(join(mapFolder, mapNames.get(imageId)!), panopticImage(ids));
-      return segments;
-    },
+    load: async device => ({
+      ...(await loadSegmenter(dataset, settings, device)),
+      record: (imageId, { ids, segments }) => {
+        writePng(join(mapFolder, mapNames.get(imageId)!), panopticImage(ids));
+        return segments;
+      },
+    }),
     score: entries => scoreSegments(dataset, settings, mapFolder, entries),
   };
 }
-
-/** Predictions are written under the names that the annotations give: they must not lead elsewhere. */
-const isInside = (name: string) => !isAbsolute(name) && !name.split(/[/\\]/).includes('..') && !name.includes('\0');
 
 async function loadSegmenter(
   { categories }: PanopticDataset,
   { chosen, threshold, maskThreshold, overlapThreshold: overlapMaskAreaThreshold }: EvaluationSettings,
   device: Device,
-): Promise<LoadedModel<Segmentation>> {
-  const labelIdsToFuse = new Set(categories.filter(({ isthing }) => isthing !== 1).map(({ id }) => id));
-  const options = { threshold, maskThreshold, overlapMaskAreaThreshold, labelIdsToFuse };
+): Promise<Omit<LoadedModel<Entry, PanopticPrediction>, 'record'>> {
   const processor = await openSegmentationProcessor(chosen);
   const model = await AutoModelForImageSegmentation.fromPretrained(chosen.directory, { device });
+  const categoryOf = matchCategories(model.config.id2label, categories);
+  const stuff = new Set(categories.filter(({ isthing }) => isthing !== 1).map(({ id }) => id));
+  const labelIdsToFuse = new Set([...categoryOf].filter(([, category]) => stuff.has(category)).map(([label]) => label));
+  const options = { threshold, maskThreshold, overlapMaskAreaThreshold, labelIdsToFuse };
   return {
     model,
+    inputSize: image => processor.resizedSize(image),
     run: async pictures => {
       const images = pictures.map(({ image }) => image);
       const inputs = processor.preprocess(images);
       const outputs = await model.forward(inputs);
       return withoutPadding(outputs, inputs.pixelMask, images).map(({ outputs, targetSizes, crop }) => {
         const [result] = processor.postProcessPanopticSegmentation(outputs, { ...options, targetSizes });
-        return { ...result!, segmentation: crop(result!.segmentation) };
+        const segmentation = crop(result!.segmentation);
+        return ofCategories(toPanopticPrediction({ ...result!, segmentation }), categoryOf);
       });
     },
   };
+}
+
+/** The segments under category ids instead of labels; what has no category in the dataset is part of no segment. */
+function ofCategories(
+  { ids, segments }: PanopticPrediction,
+  categoryOf: ReadonlyMap<number, number>,
+): PanopticPrediction {
+  const kept = segments.flatMap(segment => {
+    const category = categoryOf.get(segment.category_id);
+    return category === undefined ? [] : [{ ...segment, category_id: category }];
+  });
+  const listed = new Set(kept.map(({ id }) => id));
+  return { ids: { shape: ids.shape, data: ids.data.map(id => (listed.has(id) ? id : 0)) }, segments: kept };
 }
 
 async function scoreSegments(

@@ -151,6 +151,17 @@ export abstract class ImageProcessor {
     return this.#assemble(prepared, settings);
   }
 
+  /**
+   * The size to which `preprocess` resizes a picture before it pads the batch: pictures of one size need no padding.
+   *
+   * @returns pixels
+   * @throws ShapeError for a picture that becomes empty or too large
+   */
+  resizedSize({ height, width }: Pick<Image, 'height' | 'width'>): [height: number, width: number] {
+    const { doResize, size } = this.settings;
+    return doResize ? targetSize(height, width, size, this.behaviour) : [height, width];
+  }
+
   #prepare(
     picture: Image,
     index: number,

@@ -23,6 +23,7 @@ async function run(files: readonly { path: string; problem?: string }[], options
   const outcome = await processBatches<number>(files, {
     batchSize: 3,
     signal: new AbortController().signal,
+    inputSize: () => [1, 1],
     run: async pictures => {
       log.push(`run ${pictures.map(({ image }) => image.width)}`);
       return pictures.map(({ image }) => image.width);
@@ -40,6 +41,21 @@ test('pictures go through in batches and come out in order', async () => {
   const { outcome, log } = await run(inputs);
   assert.equal(outcome, { finished: 7, failures: [], interrupted: false });
   assert.equal(log, ['run 1,2,3', '0: 1', '1: 2', '2: 3', 'run 4,5,6', '3: 4', '4: 5', '5: 6', 'run 7', '6: 7']);
+});
+
+test('pictures of one input size go through together, and come out in order all the same', async () => {
+  const { outcome, log } = await run(inputs, {
+    batchSize: 6,
+    inputSize: ({ width }) => {
+      if (width === 4) throw new DetrError('too narrow');
+      return [1, width % 2];
+    },
+  });
+  assert.equal(log, [
+    ...['failed 3.png', 'run 1,3,5', 'run 2,6', '0: 1', '1: 2', '2: 3', '4: 5', '5: 6'],
+    ...['run 7', '6: 7'],
+  ]);
+  assert.equal(outcome.failures, [{ path: inputs[3]!.path, message: 'too narrow' }]);
 });
 
 test('a picture that cannot be read does not stop the others', async () => {

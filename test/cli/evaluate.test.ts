@@ -1,7 +1,8 @@
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { CocoDataset } from '../../models/evaluation/coco-format.ts';
 import type { PanopticDataset } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readTestJson, repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
@@ -104,13 +105,76 @@ for (const signal of ['SIGINT', 'SIGKILL'] as const) {
   });
 }
 
-test('pictures that are missing are reported, and the metrics say how many were used', async () => {
+/** The same data set with some fields changed, in a file of its own; the options name it instead. */
+function withAnnotations(args: readonly string[], name: string, changes: object): string[] {
+  const file = join(folder, `${name}.json`);
+  const [dataset] = args.flatMap(arg => (arg.endsWith('.json') ? [JSON.parse(readFileSync(arg, 'utf8'))] : []));
+  writeFileSync(file, JSON.stringify({ ...dataset, ...changes }));
+  return args.map(arg => (arg.endsWith('.json') ? file : arg));
+}
+
+test('without a picture that can be read nothing is written, and an earlier run is kept', async () => {
   const out = join(folder, 'missing');
+  mkdirSync(out);
+  writeFileSync(join(out, 'metrics.json'), 'of an earlier run');
   const args = detection('scenes-detr', out).map(arg => (arg === testData('scenes', 'images') ? folder : arg));
-  const { exitCode, stderr } = await detrWebgpu([...args, '--limit', '3']);
-  assert.is(exitCode, 1);
+  const { exitCode, stdout, stderr } = await detrWebgpu([...args, '--limit', '3']);
+  assert.equal([exitCode, stdout], [1, '']);
   assert.match(stderr, /^3 of 3 pictures failed:\n/);
-  assert.is(JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8')).images, 0);
+  assert.match(stderr, /expected pictures to measure the model on, got none that could be read; nothing is written\n$/);
+  assert.equal(readdirSync(out), ['metrics.json']);
+  assert.is(readFileSync(join(out, 'metrics.json'), 'utf8'), 'of an earlier run');
+});
+
+test('the metrics say over how many pictures they are, none of which lies outside --images', async () => {
+  const out = join(folder, 'outside');
+  const { images } = readTestJson<CocoDataset>('scenes', 'instances.json');
+  const other = join('..', 'images', images[1]!.file_name!);
+  const changed = images.slice(0, 4).map((image, index) => {
+    return index === 1 ? { ...image, file_name: other } : index === 2 ? { ...image, file_name: 'none.png' } : image;
+  });
+  const args = withAnnotations(detection('scenes-detr', out), 'outside', { images: changed });
+  const { exitCode, stdout, stderr } = await detrWebgpu(args);
+  assert.is(exitCode, 1);
+  assert.match(stderr, /^2 of 4 pictures failed:\n {2}\.\.\/images\/\S+: expected a file_name below --images/);
+  assert.match(stdout, /^over 2 of 4 pictures\n/);
+  const metrics = JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8'));
+  assert.equal([metrics.images, metrics.images_listed], [2, 4]);
+});
+
+/** The data set with every category id one higher. */
+function shifted<Item extends { readonly category_id: number }>(items: readonly Item[]): Item[] {
+  return items.map(item => ({ ...item, category_id: item.category_id + 1 }));
+}
+const oneHigher = (categories: readonly { readonly id: number }[]) =>
+  categories.map(category => ({ ...category, id: category.id + 1 }));
+
+test('labels with other ids than the categories are matched by name', async () => {
+  const matched = 'labels and categories differ in their ids and are matched by their names\n';
+  const boxes = readTestJson<CocoDataset>('scenes', 'instances.json');
+  const out = join(folder, 'shifted');
+  const args = withAnnotations(detection('scenes-detr', out), 'shifted', {
+    annotations: shifted(boxes.annotations),
+    categories: oneHigher(boxes.categories),
+  });
+  const detected = await detrWebgpu(args);
+  assert.equal([detected.exitCode, detected.stderr], [0, matched]);
+  sameMetrics(out, expected['scenes-detr']!.coco);
+
+  // Without the ground, whose segments the model finds all the same.
+  const regions = readTestJson<PanopticDataset>('scenes', 'panoptic.json');
+  const ground = 6;
+  const annotations = regions.annotations.map(annotation => {
+    const segments = annotation.segments_info.filter(({ category_id: category }) => category !== ground);
+    return { ...annotation, segments_info: shifted(segments) };
+  });
+  const categories = oneHigher(regions.categories.filter(({ id }) => id !== ground));
+  const panopticArgs = withAnnotations(panoptic(out), 'regions', { annotations, categories });
+  cpSync(testData('scenes', 'panoptic'), join(folder, 'regions'), { recursive: true });
+  const segmented = await detrWebgpu([...panopticArgs, '--json']);
+  assert.equal([segmented.exitCode, segmented.stderr], [0, matched]);
+  const wanted = expected['scenes-detr-panoptic']!.panoptic.things;
+  assert.ok(Math.abs(JSON.parse(segmented.stdout).things.pq - wanted.pq) <= 1e-3, segmented.stdout);
 });
 
 test('a panoptic prediction is written below --out, whatever the annotations call it', async () => {
@@ -127,13 +191,24 @@ test('a panoptic prediction is written below --out, whatever the annotations cal
   assert.not(existsSync(join(folder, 'outside.png')));
 });
 
-test('annotations of another kind are refused by entry', async () => {
-  const args = detection('scenes-detr', join(folder, 'wrong')).map(arg => {
-    return arg.endsWith('instances.json') ? testData('scenes', 'expected.json') : arg;
-  });
-  const { exitCode, stderr } = await detrWebgpu(args);
-  assert.is(exitCode, 2);
-  assert.match(stderr, /images/);
+test('annotations of another kind are refused by file and entry, with the task that they are for', async () => {
+  const boxes = (file: string) =>
+    detection('scenes-detr', join(folder, 'wrong')).map(arg =>
+      arg.endsWith('.json') ? testData('scenes', file) : arg,
+    );
+  const cases: [args: string[], message: RegExp][] = [
+    [boxes('expected.json'), /expected\.json: images: expected a list, got nothing$/m],
+    [boxes('panoptic.json'), /panoptic\.json: \S+: expected .*; these are annotations for --task panoptic$/m],
+    [
+      [...boxes('instances.json'), '--task', 'panoptic'],
+      /instances\.json: \S+: expected .*; these are annotations for --task detection$/m,
+    ],
+  ];
+  for (const [args, message] of cases) {
+    const { exitCode, stderr } = await detrWebgpu(args);
+    assert.is(exitCode, 2);
+    assert.match(stderr, message);
+  }
 });
 
 test.run();

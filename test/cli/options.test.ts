@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { choice, describeOptions, flag, number, parseCommandLine, text } from '../../cli/options.ts';
+import { checkEffect, choice, describeOptions, flag, number, parseCommandLine, text } from '../../cli/options.ts';
 import { OptionError } from '../../engine/errors.ts';
 
 const options = {
@@ -31,9 +31,23 @@ test('defaults hold for what is not given', () => {
       json: false,
       maskThreshold: 0.5,
     },
+    given: new Set(),
     positionals: ['a.png', 'b.png'],
     help: false,
   });
+});
+
+test('what was given is known, even with its default, and refused where it has no effect', () => {
+  const { given } = parse('--mask-threshold', '0.5', '--json', '-h');
+  assert.equal(given, new Set(['maskThreshold', 'json']));
+  const masks = { needed: '--task panoptic', got: '--task detection' };
+  checkEffect(given, ['threshold', 'batch'], masks);
+  assert.throws(
+    () => checkEffect(given, ['threshold', 'maskThreshold'], masks),
+    (error: unknown) =>
+      error instanceof OptionError &&
+      error.message === '--mask-threshold: expected only with --task panoptic, got --task detection',
+  );
 });
 
 test('values are read in both spellings and turned into their types', () => {
