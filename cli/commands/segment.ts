@@ -19,7 +19,7 @@ import {
   stuffLabels,
   withDevice,
 } from '../models.ts';
-import { choice, flag, number, text } from '../options.ts';
+import { checkEffect, choice, flag, number, text } from '../options.ts';
 import { withoutPadding } from '../padding.ts';
 import { formatDuration, formatTable, plural, printable } from '../terminal.ts';
 
@@ -37,7 +37,7 @@ interface Segment {
 }
 
 interface Segmentation {
-  /** Segment ids of the pixels, [H, W]; 0 for none. */
+  /** Segment ids of the pixels, [H, W]; 0 for none, but in semantic segmentation, where ids are labels. */
   readonly ids: HostTensor<Int32Array>;
   readonly segments: readonly Segment[];
   readonly elapsedMilliseconds: number;
@@ -63,7 +63,7 @@ export const segment = defineCommand({
     ...maskOptions,
     stuff: text('LABELS', 'Class names or ids, separated by commas, that are regions without instances (sky, grass)'),
     out: text('DIR', 'Write pictures and segments there (default: segments; with --json only if given)'),
-    json: flag('Print one line of JSON for every picture'),
+    json: flag("Print one line of JSON for every picture, with the segments' masks in COCO's run lengths"),
     ...batchOption,
   },
   examples: [
@@ -71,8 +71,12 @@ export const segment = defineCommand({
     ['pictures/ --task instance --out objects', 'Only countable objects, in a folder of pictures'],
     ['photo.jpg --task semantic', 'A class for every pixel'],
   ],
-  async run(options, operands, { signal }) {
+  async run(options, operands, { signal, given }) {
     const { task, maskThreshold } = options;
+    if (task === 'semantic') {
+      const segments = { needed: '--task panoptic or instance', got: '--task semantic' };
+      checkEffect(given, ['threshold', ...Object.keys(maskOptions), 'stuff'], segments);
+    }
     const chosen = await chooseModel(options.model, options.revision, signal);
     const inputs = await findPictures(operands);
     const out = options.out ?? (options.json ? undefined : 'segments');
@@ -130,9 +134,10 @@ export const segment = defineCommand({
           if (task === 'semantic') writePng(join(out!, task, entry.mapName), labelImage(ids));
           files.push({ ...entry, ...(task === 'instance' && { masks: segments.map(({ id }) => maskOf(ids, id)) }) });
         }
+        const masked = () => segments.map(entry => ({ ...entry, segmentation: rleToCoco(maskOf(ids, entry.id)) }));
         process.stdout.write(
           options.json
-            ? `${JSON.stringify({ file: path, width, height, segments, ...(overlay && { annotated: overlay }) })}\n`
+            ? `${JSON.stringify({ file: path, width, height, segments: masked(), ...(overlay && { annotated: overlay }) })}\n`
             : describe(path, { width, height }, segments, elapsedMilliseconds, overlay),
         );
       };
@@ -146,7 +151,7 @@ export const segment = defineCommand({
         ...(options.json && { onFailure: printAsJson }),
       });
       model.dispose();
-      if (out !== undefined && task !== 'semantic') {
+      if (out !== undefined && task !== 'semantic' && files.length > 0) {
         const isThing = (label: number) => !stuff.has(label);
         const target = join(out, task === 'panoptic' ? 'panoptic.json' : 'instances.json');
         await writeJsonFile(target, cocoDataset(task, files, names, isThing));
@@ -180,7 +185,7 @@ function maskOf({ shape, data }: HostTensor<Int32Array>, segment: number): Rle {
   );
 }
 
-/** A map of labels as segments: one for every class, under the label's id plus one. */
+/** A map of labels as segments: one for every class, under the label. */
 function semanticSegments(
   labels: HostTensor<Int32Array>,
   nameOf: (label: number) => string,
@@ -189,8 +194,8 @@ function semanticSegments(
   for (const label of labels.data) areas.set(label, (areas.get(label) ?? 0) + 1);
   const segments = [...areas]
     .sort(([, a], [, b]) => b - a)
-    .map(([label, area]) => ({ id: label + 1, label: nameOf(label), label_id: label, area }));
-  return { ids: { shape: labels.shape, data: labels.data.map(label => label + 1) }, segments };
+    .map(([label, area]) => ({ id: label, label: nameOf(label), label_id: label, area }));
+  return { ids: labels, segments };
 }
 
 /**
@@ -220,10 +225,10 @@ function without({ segmentation, segmentsInfo }: PostProcessed, stuff: ReadonlyS
 
 /** Label ids as grey values. @throws OptionError for labels that do not fit into a byte */
 function labelImage({ shape, data }: HostTensor<Int32Array>) {
-  const largest = data.reduce((most, id) => Math.max(most, id - 1), 0);
+  const largest = data.reduce((most, label) => Math.max(most, label), 0);
   if (largest > 255) throw new OptionError(`semantic PNG: expected labels up to 255, got ${largest}; use --json`);
   const [height, width] = shape as [number, number];
-  return { width, height, channels: 1, data: Uint8Array.from(data, id => id - 1) };
+  return { width, height, channels: 1, data: Uint8Array.from(data) };
 }
 
 function cocoDataset(

@@ -22,7 +22,7 @@ export function targetSize(
   checkExtent(target, 'a picture is resized to');
   if (target[0] < 1 || target[1] < 1) {
     throw new ShapeError(
-      `preprocess: expected a picture that is not so narrow: ${height} x ${width} would become ${target.join(' x ')}`,
+      `preprocess: expected a picture that is not so narrow: ${height} x ${width} would become ${target.join(' x ')} (height x width)`,
     );
   }
   return target;

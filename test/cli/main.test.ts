@@ -26,6 +26,7 @@ test('help lists every command, and every command has help with examples', async
       stdout.split('\n').every(line => line.length <= 100),
       `${command} has lines of more than 100 characters`,
     );
+    assert.not.match(stdout, / $/m);
   }
   assert.is((await detrWebgpu(['help', 'detect'])).stdout, (await detrWebgpu(['detect', '--help'])).stdout);
 });
@@ -71,6 +72,11 @@ test('wrong usage says what is wrong and where to look, with exit code 2 and no 
       ['segment', 'x.png', '--stuff', 'grund'],
       /--stuff: expected class names or ids of the model, got "grund", did you mean "ground"\?/,
     ],
+    [
+      ['segment', 'x.png', '--task', 'semantic', '--stuff', 'sky'],
+      /--stuff: expected only with --task panoptic or instance, got --task semantic/,
+    ],
+    [['evaluate', '--mask-threshold', '0.5'], /--mask-threshold: expected only with --task panoptic, got --task detec/],
     [['evaluate'], /--annotations: expected a file, got none/],
     [['parity', 'empty-model', '--write', 'x'], /empty-model: expected a dump/],
     [['parity', 'a'], /a: no such file or folder/],

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -29,6 +29,13 @@ interface Dataset {
     readonly segments_info: readonly { readonly id: number; readonly category_id: number; readonly area: number }[];
   }[];
   readonly categories: readonly { readonly id: number; readonly name: string; readonly isthing: number }[];
+}
+interface JsonSegment {
+  readonly id: number;
+  readonly label: string;
+  readonly label_id: number;
+  readonly area: number;
+  readonly segmentation: CocoRle;
 }
 const readDataset = (path: string) => JSON.parse(readFileSync(path, 'utf8')) as Dataset;
 
@@ -93,13 +100,15 @@ test('semantic: a label for every pixel', async () => {
   const args = ['segment', join(demo, 'scene-1.png'), '--device', 'cpu', '--task', 'semantic', '--out', out, '--json'];
   const { exitCode, stdout } = await detrWebgpu(args);
   assert.is(exitCode, 0);
-  const [line] = jsonLines<{ segments: { label: string; label_id: number; area: number }[] }>(stdout);
+  const [line] = jsonLines<{ segments: JsonSegment[] }>(stdout);
   const map = await readImage(join(out, 'semantic', 'scene-1.png'));
   assert.is(
     line!.segments.reduce((sum, { area }) => sum + area, 0),
     141 * 198,
   );
-  for (const { label_id, area } of line!.segments) {
+  for (const { id, label_id, area, segmentation } of line!.segments) {
+    assert.is(id, label_id, 'as in the PNG');
+    assert.is(rleArea(rleFromCoco(segmentation)), area);
     let pixels = 0;
     for (let index = 0; index < map.data.length; index += map.channels) if (map.data[index] === label_id) pixels++;
     assert.is(pixels, area);
@@ -110,15 +119,28 @@ test('semantic: a label for every pixel', async () => {
   );
 });
 
-test('with --json and no --out nothing is written', async () => {
+test('with --json and no --out nothing is written, and the masks are in the JSON', async () => {
   const workingFolder = temporaryFolder('nothing');
   const { exitCode, stdout } = await detrWebgpu(
     ['segment', join(demo, 'scene-3.png'), '--device', 'cpu', '--json', '--stuff', 'sky,6'],
     { workingFolder },
   );
   assert.is(exitCode, 0);
-  assert.is(jsonLines(stdout).length, 1);
+  const [line, ...others] = jsonLines<{ width: number; height: number; segments: JsonSegment[] }>(stdout);
+  assert.is(others.length, 0);
+  for (const { area, segmentation } of line!.segments) {
+    assert.equal(segmentation.size, [line!.height, line!.width]);
+    assert.is(rleArea(rleFromCoco(segmentation)), area);
+  }
   assert.equal(readdirSync(workingFolder), []);
+});
+
+test('when no picture can be read, an earlier result stays', async () => {
+  const out = temporaryFolder('earlier');
+  writeFileSync(join(out, 'panoptic.json'), 'of an earlier run');
+  const { exitCode, stdout } = await detrWebgpu(['segment', 'none.png', '--device', 'cpu', '--out', out]);
+  assert.equal([exitCode, stdout], [1, '']);
+  assert.is(readFileSync(join(out, 'panoptic.json'), 'utf8'), 'of an earlier run');
 });
 
 test.run();
