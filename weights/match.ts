@@ -1,7 +1,7 @@
 // A checkpoint under the names that a model asks for.
 import { FileError } from '../engine/errors.ts';
 import { elementCount, formatShape, type HostTensor, type NumericArray, sameShape } from '../engine/host-tensor.ts';
-import { anyHead, type HeadTying, resolveNames, type StoredName } from './names.ts';
+import { anyHead, type HeadTying, maskHead, resolveNames, type StoredName } from './names.ts';
 import type { Checkpoint, TensorEntry, WeightSource } from './source.ts';
 import { tensorNamed } from './stored-tensor.ts';
 
@@ -58,8 +58,9 @@ export interface MatchOptions extends HeadTying {
 
 /**
  * Matches a checkpoint, in any dialect that `resolveNames` knows, with the tensors that a model needs, and returns it under
- * their names.
- * @throws FileError naming every missing, misshapen and unused tensor at once, with the shapes expected and found
+ * their names. A model that detects takes the checkpoint of one that segments, without the mask head.
+ * @throws FileError naming every missing, misshapen and unused tensor at once, with the shapes expected and found; saying so
+ *   when a model that segments gets a checkpoint without a mask head
  */
 export function matchCheckpoint(
   source: WeightSource,
@@ -80,8 +81,17 @@ export function matchCheckpoint(
       `tensor "${name}": expected ${formatShape(expected)}, got ${dtype} ${formatShape(shape)}${storedAs}`,
     );
   }
+  if (missing.some(name => maskHead.test(name)) && ![...source.tensors.keys()].some(name => maskHead.test(name))) {
+    throw new FileError(
+      { file: source.name },
+      'has no mask head: the weights are of a detector, which does not segment',
+    );
+  }
   const absent = missing.map(name => `tensor "${name}": expected ${formatShape(shapes.get(name)!)}, is missing`);
-  const extra = options.mayHoldHeads ? unused.filter(name => !anyHead.test(name)) : unused;
+  // A segmentation model is a whole detector and a mask head, which is not in the way where nobody asks for it.
+  const segments = [...shapes.keys()].some(name => maskHead.test(name));
+  const mayBeUnused = options.mayHoldHeads ? anyHead : segments ? undefined : maskHead;
+  const extra = unused.filter(name => !mayBeUnused?.test(name));
   const surplus = extra.map(name => {
     const { shape, dtype } = source.tensors.get(name)!;
     return `tensor "${name}": ${dtype} ${formatShape(shape)} is not part of the model`;

@@ -106,6 +106,8 @@ const segmentationHead = /^(?:mask_head|bbox_attention)\./;
 /** A prediction head's tensor, in any dialect and below any prefix. */
 export const anyHead =
   /(?:^|\.)(?:class_labels_classifier|bbox_predictor|class_embed|bbox_embed|mask_head|bbox_attention)\./;
+/** A tensor of the head that a segmentation model has beside its detector, below any prefix. */
+export const maskHead = /(?:^|\.)(?:mask_head|bbox_attention)\./;
 const topLevelHead = /^(?:class_labels_classifier|bbox_predictor|class_embed|bbox_embed|mask_head|bbox_attention)\./;
 const conditionalLayer = /^decoder\.layers\.0\.sa_qcontent_proj\./;
 

@@ -79,6 +79,15 @@ for (const model of ['scenes-detr', 'scenes-conditional-detr', 'scenes-deformabl
   });
 }
 
+test('a segmentation model detects as well', async () => {
+  const args = ['detect', join(demo, 'scene-1.png'), '--model', 'scenes-detr-panoptic', '--device', 'cpu', '--json'];
+  const { exitCode, stdout, stderr } = await detrWebgpu(args);
+  assert.equal([exitCode, stderr], [0, '']);
+  const { objects } = jsonLines<Line>(stdout)[0]!;
+  const labels = new Set(objects.map(({ label }) => label));
+  assert.ok(objects.length > 3 && labels.has('sky') && labels.has('star'), stdout);
+});
+
 test('pictures of one size find the same in a batch as alone', async () => {
   const picture = join(demo, 'scene-1.png');
   const args = ['--device', 'cpu', '--json'];

@@ -183,7 +183,7 @@ test('matching reports everything at once, with both shapes', async () => {
     [
       ['model.encoder.layers.0.mlp.fc1.weight', [4, 2]],
       ['model.level_embed', [1, 3]],
-      ['mask_head.lay1.bias', [5]],
+      ['class_labels_classifier.bias', [5]],
     ],
     { name: 'model.safetensors' },
   );
@@ -199,13 +199,25 @@ test('matching reports everything at once, with both shapes', async () => {
       'model.safetensors: does not fit the model: 1 missing, 1 misshapen and 1 unused tensors',
       '  tensor "model.encoder.layers.0.fc1.weight": expected [2, 4], got F32 [4, 2] (stored as "model.encoder.layers.0.mlp.fc1.weight")',
       '  tensor "model.query_position_embeddings.weight": expected [10, 2], is missing',
-      '  tensor "mask_head.lay1.bias": F32 [5] is not part of the model',
+      '  tensor "class_labels_classifier.bias": F32 [5] is not part of the model',
     ].join('\n'),
   );
   const rest = [wanted[1], ['model.encoder.layers.0.fc1.weight', [4, 2]]] as const;
-  const single = /^model.safetensors: tensor "mask_head.lay1.bias": F32 \[5\] is not part of the model$/;
+  const single = /^model.safetensors: tensor "class_labels_classifier.bias": F32 \[5\] is not part of the model$/;
   await rejectsWith(() => matchCheckpoint(stored, rest), FileError, single);
   assert.is(matchCheckpoint(stored, rest, { mayHoldHeads: true }).tensors.size, 2);
+});
+
+test('a detector leaves the mask head of a segmentation checkpoint alone, which a detector does not have', async () => {
+  const detector = [['model.level_embed', [1, 3]]] as const;
+  const head = [['mask_head.lay1.bias', [5]]] as const;
+  const segmenter = syntheticSource([...detector, ...head, ['bbox_attention.q_linear.bias', [5]]]);
+  assert.equal([...matchCheckpoint(segmenter, detector).tensors.keys()], ['model.level_embed']);
+  const surplus = /"bbox_attention\.q_linear\.bias": F32 \[5\] is not part of the model$/;
+  await rejectsWith(() => matchCheckpoint(segmenter, [...detector, ...head]), FileError, surplus);
+  const without = syntheticSource(detector, { name: 'model.safetensors' });
+  const message = /^model\.safetensors: has no mask head: the weights are of a detector, which does not segment$/;
+  await rejectsWith(() => matchCheckpoint(without, [...detector, ...head]), FileError, message);
 });
 
 test.run();
