@@ -70,10 +70,10 @@ export async function processBatches<Result>(
   const read = async (start: number): Promise<(SizedPicture | { path: string; error: unknown })[]> => {
     const batch = inputs.slice(start, start + batchSize);
     return Promise.all(
-      batch.map(async ({ path, problem }, offset) => {
+      batch.map(async ({ path, bytes, problem }, offset) => {
         try {
           if (problem !== undefined) throw new DetrError(problem);
-          const image = await readImage(path);
+          const image = await (bytes === undefined ? readImage(path) : readImage(bytes, { name: path }));
           return { index: start + offset, path, image, inputSize: inputSize(image).join(' x ') };
         } catch (error) {
           return { path, error };

@@ -1,21 +1,32 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, isAbsolute, join, resolve } from 'node:path';
 import { OptionError } from '../engine/errors.ts';
+import { defaultMaxPixels, maximumFileBytes } from '../models/images/files.ts';
 import { fileSystemError, writeAtomically } from '../weights/files.ts';
 
 /** A picture that a command was asked to work on, or the reason why it cannot. */
 export interface InputFile {
   readonly path: string;
+  /** What came from standard input; else the picture is in the file. */
+  readonly bytes?: Uint8Array;
   readonly problem?: string;
 }
 
 /** Of file names. */
 export const pictureEndings = /\.(png|jpe?g)$/i;
 
-/** The files named on the command line, and the PNG and JPEG pictures in the folders named there, in natural order. */
-export async function findPictures(paths: readonly string[]): Promise<InputFile[]> {
+/**
+ * The files named on the command line, and the PNG and JPEG pictures in the folders named there, in natural order. `-` is
+ * standard input, a picture by the name of stdin.
+ * @throws the signal's reason when it aborts
+ */
+export async function findPictures(paths: readonly string[], signal?: AbortSignal): Promise<InputFile[]> {
   const found: InputFile[] = [];
   for (const path of paths) {
+    if (path === '-') {
+      found.push(await readStandardInput(signal));
+      continue;
+    }
     try {
       if (!(await stat(path)).isDirectory()) {
         found.push({ path });
@@ -33,6 +44,30 @@ export async function findPictures(paths: readonly string[]): Promise<InputFile[
     }
   }
   return found;
+}
+
+/** `readImage` takes no longer picture. */
+const mostBytes = maximumFileBytes(defaultMaxPixels);
+
+async function readStandardInput(signal: AbortSignal | undefined): Promise<InputFile> {
+  const path = 'stdin';
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const end = () => process.stdin.destroy();
+  signal?.addEventListener('abort', end);
+  try {
+    for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length > mostBytes) return { path, problem: `expected at most ${mostBytes} bytes, got more` };
+    }
+  } catch (error) {
+    if (!signal?.aborted) return { path, problem: error instanceof Error ? error.message : String(error) };
+  } finally {
+    signal?.removeEventListener('abort', end);
+  }
+  signal?.throwIfAborted();
+  return { path, bytes: Buffer.concat(chunks) };
 }
 
 /** @throws OptionError when there is no such folder */

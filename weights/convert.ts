@@ -1,11 +1,11 @@
 // Rewriting a checkpoint as the hub would have it (Node only).
-import { copyFile, mkdtemp, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { copyFile, mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { FileError } from '../engine/errors.ts';
 import { elementCount } from '../engine/host-tensor.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { storedDataType } from './data-types.ts';
-import { fileSystemError, makeFolder } from './files.ts';
+import { checkIsFile, fileSystemError, makeFolder, temporaryBeside } from './files.ts';
 import { renamedSource } from './match.ts';
 import { hubNames } from './names.ts';
 import type { TensorToWrite } from './safetensors.ts';
@@ -101,7 +101,8 @@ async function writeFolder<Result>(destination: string, fill: (folder: string) =
   let temporary: string | undefined;
   try {
     await makeFolder(parent);
-    temporary = await mkdtemp(join(parent, `.${basename(path)}.`));
+    temporary = temporaryBeside(path);
+    await mkdir(temporary);
     const result = await fill(temporary);
     await rmdir(path).catch(error => {
       if (error.code !== 'ENOENT') throw error;
@@ -121,6 +122,7 @@ async function copyCompanions(source: string, folder: string, config: string | u
   for (const name of companionFiles) {
     const origin = name === 'config.json' && config !== undefined ? config : join(home, name);
     try {
+      checkIsFile(origin, await stat(origin));
       await copyFile(origin, join(folder, name));
       copied.push(name);
     } catch (error) {

@@ -1,6 +1,6 @@
 // Files on disk (Node only): reading from any position, and writing so that no half-written file is ever seen.
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, renameSync, rmSync, type Stats, writeFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../engine/errors.ts';
@@ -9,6 +9,16 @@ import { type ByteSource, checkRange } from './bytes.ts';
 /** Longest single read or write; the operating system's own limit is 2 GiB. */
 const sliceBytes = 1 << 28;
 
+/** How files are opened for reading: opening a pipe without this waits for a writer, and nothing ends the wait. */
+export const readFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0); // Windows has no such flag
+
+/** @throws FileError unless the status is that of a regular file: what is none may never begin, or have no end */
+export function checkIsFile(file: string, status: Stats): void {
+  if (status.isFile()) return;
+  const kind = status.isDirectory() ? 'folder' : status.isFIFO() ? 'pipe' : status.isSocket() ? 'socket' : 'device';
+  throw new FileError({ file }, `expected a file, got a ${kind}`);
+}
+
 /**
  * Opens a file for positioned reads.
  * @throws FileError saying why: there is no such file, it is a folder, permission is denied, …
@@ -16,9 +26,8 @@ const sliceBytes = 1 << 28;
 export async function openFile(path: string): Promise<ByteSource> {
   try {
     const status = await stat(path);
-    if (status.isDirectory()) throw new FileError({ file: path }, 'expected a file, got a folder');
-    if (!status.isFile()) throw new FileError({ file: path }, 'expected a file, got a device, socket or pipe');
-    return new OpenFile(path, status.size, await open(path, 'r'));
+    checkIsFile(path, status);
+    return new OpenFile(path, status.size, await open(path, readFlags));
   } catch (error) {
     throw fileSystemError(path, error);
   }
@@ -112,7 +121,8 @@ export function writeAtomicallySync(path: string, bytes: Uint8Array): void {
   }
 }
 
-const temporaryBeside = (path: string) =>
+/** A name that nothing has, in the folder of `path` and so on its file system. */
+export const temporaryBeside = (path: string) =>
   join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
 
 /**

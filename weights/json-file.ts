@@ -1,7 +1,7 @@
 // JSON files (Node only).
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { FileError } from '../engine/errors.ts';
-import { fileSystemError } from './files.ts';
+import { checkIsFile, fileSystemError, readFlags } from './files.ts';
 
 /** No file of ours is a tenth as deep; what walks deeper values, error messages say, could run out of stack. */
 const MOST_LEVELS = 100;
@@ -10,7 +10,8 @@ const MOST_LEVELS = 100;
 export async function readJson(file: string): Promise<Readonly<Record<string, unknown>>> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    checkIsFile(file, await stat(file));
+    text = await readFile(file, { encoding: 'utf8', flag: readFlags });
   } catch (error) {
     throw fileSystemError(file, error);
   }

@@ -33,7 +33,7 @@ export const detect = defineCommand({
   operands: 'IMAGE…',
   minimumOperands: 1,
   description: [
-    'Finds objects in PNG and JPEG pictures. An IMAGE may be a folder: all pictures in it. Prints a table of labels, scores and boxes (in pixels) for every picture and writes annotated copies of the pictures to --out.',
+    'Finds objects in PNG and JPEG pictures. An IMAGE may be a folder, for all pictures in it but not below, or - for standard input. Prints a table of labels, scores and boxes (in pixels) for every picture and writes annotated copies of the pictures to --out, small ones enlarged so that the labels can be read.',
     'A picture that cannot be read is reported at the end, the others go on; the exit code is then 1.',
   ],
   options: {
@@ -54,7 +54,7 @@ export const detect = defineCommand({
   ],
   async run(options, operands, { signal }) {
     const chosen = await chooseModel(options.model, options.revision, signal);
-    const inputs = await findPictures(operands);
+    const inputs = await findPictures(operands, signal);
     const out = options.out ?? (options.json ? undefined : 'detections');
     const annotated =
       out === undefined

@@ -49,7 +49,7 @@ export const segment = defineCommand({
   operands: 'IMAGE…',
   minimumOperands: 1,
   description: [
-    'Segments PNG and JPEG pictures. An IMAGE may be a folder: all pictures in it. Prints a table of the segments of every picture and writes to --out: a copy of each picture with its segments tinted, outlined and named, and the segments themselves.',
+    'Segments PNG and JPEG pictures. An IMAGE may be a folder, for all pictures in it but not below, or - for standard input. Prints a table of the segments of every picture and writes to --out: a copy of each picture (small ones enlarged) with its segments tinted, outlined and named, and the segments themselves.',
     'panoptic: every pixel belongs to one object or region; panoptic.json and panoptic/*.png in COCO format. instance: countable objects only; instances.json in COCO format with run-length encoded masks. semantic: classes without instances; semantic/*.png with one byte per pixel, the label id.',
   ],
   options: {
@@ -78,7 +78,7 @@ export const segment = defineCommand({
       checkEffect(given, ['threshold', ...Object.keys(maskOptions), 'stuff'], segments);
     }
     const chosen = await chooseModel(options.model, options.revision, signal);
-    const inputs = await findPictures(operands);
+    const inputs = await findPictures(operands, signal);
     const out = options.out ?? (options.json ? undefined : 'segments');
     const paths = inputs.map(({ path }) => path);
     const overlays = out === undefined ? undefined : outputPaths(paths, out, '.png');

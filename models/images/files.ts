@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe } from '../../engine/describe.ts';
 import { FileError, OptionError } from '../../engine/errors.ts';
 import { checkNumber, checkOptionNames } from '../../engine/options.ts';
-import { fileSystemError, writeAtomicallySync } from '../../weights/files.ts';
+import { checkIsFile, fileSystemError, readFlags, writeAtomicallySync } from '../../weights/files.ts';
 import { DecoderLost, decodeElsewhere } from './decoder.ts';
 import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
@@ -129,10 +129,9 @@ function readBytes(path: string, maxPixels: number): Uint8Array {
   const limit = maximumFileBytes(maxPixels);
   let descriptor: number | undefined;
   try {
-    descriptor = openSync(path, 'r');
+    descriptor = openSync(path, readFlags);
     const status = fstatSync(descriptor);
-    if (!status.isFile())
-      throw new FileError({ file: path }, `expected a file, got a ${status.isDirectory() ? 'folder' : 'device'}`);
+    checkIsFile(path, status);
     if (status.size > limit) {
       throw new FileError(
         { file: path },

@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeSafetensors } from '../../weights/safetensors-file.ts';
@@ -180,6 +181,38 @@ test('inspect refuses what it cannot read, by name', async () => {
   }
 });
 
+test('a model that only detects does not segment, which one line says', async () => {
+  const args = ['segment', 'cli/demo/scene-1.png', '--model', 'scenes-detr', '--device', 'cpu', '--json'];
+  const { exitCode, stderr } = await detrWebgpu(args);
+  assert.is(exitCode, 1);
+  assert.match(stderr, /^detr-webgpu segment: \S+: has no mask head: the weights are of a detector, .*\n$/);
+});
+
+// What waits for a writer cannot be interrupted.
+const pipe = join(temporaryFolder('pipe'), 'x.png');
+if (spawnSync('mkfifo', [pipe]).status === 0) {
+  test('a pipe in the place of a file is refused', async () => {
+    const model = temporaryFolder('pipe-model');
+    spawnSync('mkfifo', [join(model, 'config.json')]);
+    for (const args of [
+      ['detect', dirname(pipe), '--device', 'cpu', '--json'],
+      ['detect', 'cli/demo', '--device', 'cpu', '--model', model],
+      ['inspect', pipe],
+      ['convert', model, join(model, 'converted')],
+    ]) {
+      cpSync(join(embedded('scenes-detr'), 'model.safetensors'), join(model, 'model.safetensors'));
+      const { exitCode, signal, stdout, stderr } = await detrWebgpu(args, {
+        during: child => {
+          const timer = setTimeout(() => child.kill('SIGKILL'), 20_000);
+          child.on('exit', () => clearTimeout(timer));
+        },
+      });
+      assert.equal([exitCode, signal], [1, null], args.join(' '));
+      assert.match(stdout + stderr, /expected a file, got a pipe/);
+    }
+  });
+}
+
 test('a place where results cannot be written is named, without a stack', async () => {
   const folder = temporaryFolder('unwritable');
   const picture = join(repositoryRoot, 'cli/demo/scene-1.png');
@@ -220,6 +253,22 @@ if (existsSync('/dev/full')) {
 test('a stack trace is shown when DEBUG asks for it', async () => {
   const { stderr } = await detrWebgpu(['inspect', 'none'], { environment: { DEBUG: '1' } });
   assert.match(stderr, /^\s+at /m);
+});
+
+test('- is a picture from standard input, which an interrupt ends', async () => {
+  const program = join(repositoryRoot, 'dist/cli/main.js');
+  const out = temporaryFolder('stdin');
+  const input = readFileSync(join(repositoryRoot, 'cli/demo/scene-1.png'));
+  const read = spawnSync(process.execPath, [program, 'detect', '-', '--device', 'cpu', '--json', '--out', out], {
+    input,
+  });
+  const { file, width } = JSON.parse(read.stdout.toString());
+  assert.equal([read.status, file, width, readdirSync(out)], [0, 'stdin', 141, ['stdin.png']]);
+
+  const child = spawn(process.execPath, [program, 'detect', '-', '--device', 'cpu', '--json']);
+  // More than a pipe holds: it is written when the process has begun to read.
+  child.stdin.write(new Uint8Array(2 ** 22), () => child.kill('SIGINT'));
+  assert.equal(await once(child, 'exit'), [130, null]);
 });
 
 test('convert writes a folder that inspect and the models read', async () => {

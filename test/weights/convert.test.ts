@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -112,6 +112,7 @@ test('what lies at the destination is left alone, a failure leaves nothing', asy
   mkdirSync(empty);
   await convertCheckpoint(source, empty);
   assert.equal(readdirSync(empty), ['model.safetensors']);
+  assert.is(statSync(empty).mode, statSync(taken).mode, 'as any new folder');
 
   const config = join(folder, 'no-such-config.json');
   await rejectsWith(
