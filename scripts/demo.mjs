@@ -25,5 +25,6 @@ if (built < newestSource()) {
   console.log('building …');
   run(['scripts/build.mjs']);
 }
-run(['dist/cli/main.js', 'detect', 'cli/demo', '--out', 'detections', ...process.argv.slice(2)]);
-console.log('The annotated pictures are in detections/.');
+const options = process.argv.slice(2);
+run(['dist/cli/main.js', 'detect', 'cli/demo', '--out', 'detections', ...options]);
+if (options.length === 0) console.log('The annotated pictures are in detections/.');

@@ -7,17 +7,37 @@ import { parseArgs } from 'node:util';
 import { caseNames } from './cases.mjs';
 
 const operators = caseNames.filter(name => name !== 'detr');
-const { values: options } = parseArgs({
-  options: {
-    device: { type: 'string', default: 'cpu' },
-    case: { type: 'string', multiple: true, default: operators },
-    peers: { type: 'string' },
-    size: { type: 'string', default: '800x1066' },
-    rounds: { type: 'string', default: '10' },
-    threads: { type: 'string', default: String(availableParallelism()) },
-    json: { type: 'boolean', default: false },
-  },
-});
+const usage = `usage: node compare.mjs [--device cpu|webgpu] [--case ${caseNames.join('|')}]… [--size HxW] [--peers A,B] [--rounds N] [--threads N] [--json]`;
+
+function refuse(...problems) {
+  console.error([...problems, usage].join('\n'));
+  process.exit(2);
+}
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        help: { type: 'boolean', short: 'h', default: false },
+        device: { type: 'string', default: 'cpu' },
+        case: { type: 'string', multiple: true, default: operators },
+        peers: { type: 'string' },
+        size: { type: 'string', default: '800x1066' },
+        rounds: { type: 'string', default: '10' },
+        threads: { type: 'string', default: String(availableParallelism()) },
+        json: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    return refuse(error.message);
+  }
+}
+
+const options = readOptions();
+if (options.help) {
+  console.log(usage);
+  process.exit(0);
+}
 const usualPeers = options.device === 'cpu' ? 'onnxruntime-web,onnxruntime-node' : 'onnxruntime-node,onnxruntime-web';
 const peers = (options.peers ?? usualPeers).split(',');
 const rounds = Number(options.rounds);
@@ -25,10 +45,7 @@ const size = options.size.split('x').map(Number);
 const startOptions = { device: options.device, threads: Number(options.threads) };
 const wrongCases = options.case.filter(name => !caseNames.includes(name));
 if (wrongCases.length > 0 || !(rounds >= 1) || size.length !== 2 || !size.every(side => side > 0)) {
-  console.error(
-    `usage: node compare.mjs [--device cpu|webgpu] [--case ${caseNames.join('|')}]… [--size HxW] [--peers A,B] [--rounds N] [--threads N] [--json]`,
-  );
-  process.exit(2);
+  refuse();
 }
 
 /** Before each turn: threads of the one before may still spin, waiting for work. */

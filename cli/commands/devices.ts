@@ -9,7 +9,17 @@ interface DeviceReport {
   readonly available: boolean;
   /** What the device calls itself, or why it is not to be had. */
   readonly name: string;
-  readonly details: Readonly<Record<string, string>>;
+  readonly details: AdapterDetails | undefined;
+}
+
+/** What a WebGPU adapter offers. */
+interface AdapterDetails {
+  readonly adapter: 'software' | 'hardware';
+  readonly largestBufferBytes: number;
+  readonly workgroupMemoryBytes: number;
+  readonly subgroups: boolean;
+  readonly shaderF16: boolean;
+  readonly profilesTimedBy: string;
 }
 
 export const devices = defineCommand({
@@ -25,10 +35,12 @@ export const devices = defineCommand({
   examples: [['', 'What can be used here?']],
   async run({ json }) {
     const reports = [await describe('webgpu'), await describe('cpu')];
-    const hardware = reports.find(({ details }) => details.adapter === 'hardware');
+    const hardware = reports.find(({ details }) => details?.adapter === 'hardware');
     const preferred = hardware ?? reports.find(({ device }) => device === 'cpu');
     if (json) {
-      const listed = reports.map(report => ({ ...report, default: report === preferred }));
+      const listed = reports.map(report => {
+        return { ...report, details: report.details ?? {}, default: report === preferred };
+      });
       process.stdout.write(`${JSON.stringify(listed, undefined, 2)}\n`);
       return exitCodes.success;
     }
@@ -37,7 +49,7 @@ export const devices = defineCommand({
         `${report === preferred ? '*' : ' '} ${report.device}`,
         report.available ? report.name : `not available: ${report.name}`,
       ],
-      ...Object.entries(report.details).map(([key, value]) => ['', `${key}: ${value}`]),
+      ...(report.details === undefined ? [] : describeAdapter(report.details)).map(line => ['', line]),
     ]);
     process.stdout.write(formatTable([{ title: '  device' }, { title: 'what it is' }], rows));
     process.stdout.write('\n* used when no --device is given\n');
@@ -51,24 +63,36 @@ async function describe(kind: 'webgpu' | 'cpu'): Promise<DeviceReport> {
     device = await Device.create({ device: kind, revectorize: true });
   } catch (error) {
     if (!(error instanceof DetrError)) throw error;
-    return { device: kind, available: false, name: error.message, details: {} };
+    return { device: kind, available: false, name: error.message, details: undefined };
   }
   try {
-    const details = device instanceof WebGpuDevice ? describeAdapter(device) : {};
+    const details = device instanceof WebGpuDevice ? detailsOf(device) : undefined;
     return { device: kind, available: true, name: device.name, details };
   } finally {
     await device.destroy();
   }
 }
 
-function describeAdapter({ traits, gpuDevice, timedBy }: WebGpuDevice): Record<string, string> {
+function detailsOf({ traits, gpuDevice, timedBy }: WebGpuDevice): AdapterDetails {
   const { limits } = gpuDevice;
   return {
     adapter: traits.software ? 'software' : 'hardware',
-    'largest buffer': formatBytes(Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize)),
-    'workgroup memory': formatBytes(limits.maxComputeWorkgroupStorageSize),
-    subgroups: traits.subgroups ? 'yes' : 'no',
-    'shader-f16': traits.shaderF16 ? 'yes' : 'no',
-    'profiles timed by': timedBy,
+    largestBufferBytes: Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize),
+    workgroupMemoryBytes: limits.maxComputeWorkgroupStorageSize,
+    subgroups: traits.subgroups,
+    shaderF16: traits.shaderF16,
+    profilesTimedBy: timedBy,
   };
+}
+
+function describeAdapter(details: AdapterDetails): string[] {
+  const { adapter, largestBufferBytes, workgroupMemoryBytes, subgroups, shaderF16, profilesTimedBy } = details;
+  return [
+    `adapter: ${adapter}`,
+    `largest buffer: ${formatBytes(largestBufferBytes)}`,
+    `workgroup memory: ${formatBytes(workgroupMemoryBytes)}`,
+    `subgroups: ${subgroups ? 'yes' : 'no'}`,
+    `shader-f16: ${shaderF16 ? 'yes' : 'no'}`,
+    `profiles timed by: ${profilesTimedBy}`,
+  ];
 }

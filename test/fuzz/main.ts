@@ -1,37 +1,39 @@
-// Fuzzing by command: npm run fuzz -- [--runs N] [--target NAME]… [--seed S] [--only INDEX]
+// Fuzzing by command: npm run fuzz -- --help
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { listOf, number, type Option, text } from '../../cli/options.ts';
+import { OptionError } from '../../engine/errors.ts';
+import { didYouMean } from '../../weights/suggest.ts';
+import { toolOptions } from '../support/tool.ts';
 import { fuzzInput } from './run.ts';
 import { superviseTarget } from './supervise.ts';
 import { fuzzTargets } from './targets.ts';
 
-const { values } = parseArgs({
-  options: {
-    /** Inputs for each target. */
-    runs: { type: 'string', default: '20000' },
-    seed: { type: 'string', default: '1' },
-    target: { type: 'string', multiple: true },
-    /** Runs a single input, and keeps it as a file. */
-    only: { type: 'string' },
-    /** Where inputs with findings are kept. */
-    out: { type: 'string', default: join('.out', 'fuzz') },
-  },
+const names = Object.keys(fuzzTargets);
+const target: Option<readonly string[]> = {
+  help: `What to fuzz, separated by commas: ${names.join(', ')} (default: all)`,
+  placeholder: 'NAMES',
+  fallback: names,
+  parse: list =>
+    list.split(',').map(name => {
+      if (names.includes(name)) return name;
+      throw new OptionError(`expected ${listOf(names)}, got ${name}${didYouMean(name, names)}`);
+    }),
+};
+const count = { minimum: 0, integer: true };
+const { runs, seed, only, out, ...values } = toolOptions('npm run fuzz --', {
+  runs: number('N', count, 'Inputs for each target', 20_000),
+  target,
+  seed: number('S', count, 'Other seeds give other inputs', 1),
+  only: number('INDEX', count, 'Run a single input, and keep it as a file'),
+  out: text('DIR', 'Where inputs with findings are kept', join('.out', 'fuzz')),
 });
-const seed = Number(values.seed);
-const names = values.target ?? Object.keys(fuzzTargets);
-for (const name of names) {
-  if (fuzzTargets[name] === undefined) {
-    console.error(`--target: expected one of ${Object.keys(fuzzTargets).join(', ')}, got ${name}`);
-    process.exit(2);
-  }
-}
 
-const begin = values.only === undefined ? 0 : Number(values.only);
-const end = values.only === undefined ? Number(values.runs) : begin + 1;
+const begin = only ?? 0;
+const end = only === undefined ? runs : begin + 1;
 let total = 0;
 let findingCount = 0;
-for (const name of names) {
+for (const name of values.target) {
   const started = performance.now();
   const report = await superviseTarget(name, { seed, begin, end });
   const seconds = (performance.now() - started) / 1000;
@@ -40,15 +42,12 @@ for (const name of names) {
   const counts = `${report.runs} inputs, ${report.accepted} accepted, ${report.refused} refused`;
   const times = `${seconds.toFixed(1)} s, slowest ${report.slowestMilliseconds.toFixed(0)} ms`;
   console.log(`${name.padEnd(20)} ${counts}, ${report.findings.length} findings; ${times}`);
-  const indices = new Set([
-    ...report.findings.map(({ index }) => index),
-    ...(values.only === undefined ? [] : [begin]),
-  ]);
+  const indices = new Set([...report.findings.map(({ index }) => index), ...(only === undefined ? [] : [begin])]);
   for (const index of indices) {
     if (index < 0) continue;
-    const path = join(values.out, `${name}-${seed}-${index}`);
+    const path = join(out, `${name}-${seed}-${index}`);
     const { target } = await fuzzTargets[name]!();
-    mkdirSync(values.out, { recursive: true });
+    mkdirSync(out, { recursive: true });
     writeFileSync(path, fuzzInput(name, target, await target.seeds(), seed, index));
     console.log(`  input kept: ${path}`);
   }

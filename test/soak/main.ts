@@ -1,16 +1,15 @@
-// npm run soak -- [--passes N] [--device cpu|webgpu|auto] [--threads N] [--passes-per-device N] [--seed S]
-import { parseArgs } from 'node:util';
-import type { DeviceOptions } from '../../engine/index.ts';
+// npm run soak -- --help
+import { deviceOptions } from '../../cli/models.ts';
+import { number } from '../../cli/options.ts';
+import { toolOptions } from '../support/tool.ts';
 import { growthOf, type SoakSample, soak } from './soak.ts';
 
-const { values } = parseArgs({
-  options: {
-    passes: { type: 'string', default: '1000' },
-    'passes-per-device': { type: 'string', default: '20' },
-    device: { type: 'string', default: 'auto' },
-    threads: { type: 'string' },
-    seed: { type: 'string', default: '1' },
-  },
+const count = { minimum: 1, integer: true };
+const { device, threads, passes, passesPerDevice, seed } = toolOptions('npm run soak --', {
+  ...deviceOptions,
+  passes: number('N', count, 'Forward passes in all', 1000),
+  passesPerDevice: number('N', count, 'Forward passes of one device before another takes its place', 20),
+  seed: number('S', { minimum: 0, integer: true }, 'Other seeds give other errors', 1),
 });
 
 const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1).padStart(8);
@@ -25,18 +24,15 @@ function show({ devices, passes, errors, liveBytes, reservedBytes, residentBytes
 console.log('devices  passes  errors   live MB  reserved  resident  handles');
 const started = performance.now();
 const samples = await soak({
-  passes: Number(values.passes),
-  passesPerDevice: Number(values['passes-per-device']),
-  device: {
-    device: values.device as NonNullable<DeviceOptions['device']>,
-    ...(values.threads === undefined ? {} : { threads: Number(values.threads) }),
-  },
-  seed: Number(values.seed),
+  passes,
+  passesPerDevice,
+  device: { device, ...(threads === undefined ? {} : { threads }) },
+  seed,
   onSample: show,
 });
 const growth = growthOf(samples);
-const { devices, passes, errors } = samples.at(-1)!;
+const { devices, passes: done, errors } = samples.at(-1)!;
 const seconds = ((performance.now() - started) / 1000).toFixed(0);
-console.log(`${passes} passes on ${devices} devices, ${errors} injected errors, ${seconds} s`);
+console.log(`${done} passes on ${devices} devices, ${errors} injected errors, ${seconds} s`);
 console.log(growth.length === 0 ? 'memory and handles are flat' : growth.join('\n'));
 process.exitCode = growth.length === 0 ? 0 : 1;
