@@ -14,6 +14,7 @@ export interface InputFile {
 
 /** Of file names. */
 export const pictureEndings = /\.(png|jpe?g)$/i;
+export const weightEndings = /\.(safetensors|bin|pth|pt|index\.json)$/;
 
 /**
  * The files named on the command line, and the PNG and JPEG pictures in the folders named there, in natural order. `-` is

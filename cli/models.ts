@@ -7,6 +7,7 @@ import { embeddedModels, locatePretrained } from '../models/pretrained.ts';
 import { isRepositoryId } from '../weights/hub/cache.ts';
 import { resolveModel } from '../weights/hub/hub.ts';
 import { didYouMean } from '../weights/suggest.ts';
+import { pictureEndings, weightEndings } from './files.ts';
 import { choice, listOf, number, text } from './options.ts';
 import { formatBytes, ProgressBar } from './terminal.ts';
 
@@ -49,12 +50,7 @@ export async function chooseModel(
   signal: AbortSignal,
 ): Promise<ChosenModel> {
   const settings: EmbeddedModel | undefined = isEmbedded(name) ? embeddedSettings[name] : undefined;
-  const fromHub = settings === undefined && isOnHub(name);
-  if (revision !== undefined && !fromHub) {
-    throw new OptionError(`--revision: expected a model on the hub (owner/name), got ${name}`);
-  }
-  const local = settings === undefined ? name : await locatePretrained(name);
-  const directory = fromHub ? await download(name, revision, signal) : local;
+  const directory = await locateModel(name, revision, signal);
   if (!existsSync(join(directory, 'config.json'))) {
     const siblings = await readdir(dirname(name)).catch(() => []);
     const got = existsSync(directory)
@@ -67,15 +63,28 @@ export async function chooseModel(
   return { name, directory, threshold: settings?.threshold ?? usualThreshold, stuff: settings?.stuff };
 }
 
+/**
+ * The folder of a model that is named as in `chooseModel`. What names neither an embedded model nor one on the hub is a path,
+ * which comes back as it is. @throws OptionError, DownloadError
+ */
+export async function locateModel(name: string, revision: string | undefined, signal: AbortSignal): Promise<string> {
+  if (!isEmbedded(name) && isOnHub(name)) return download(name, revision, signal);
+  if (revision !== undefined) {
+    throw new OptionError(`--revision: expected a model on the hub (owner/name), got ${name}`);
+  }
+  return isEmbedded(name) ? locatePretrained(name) : name;
+}
+
 const isEmbedded = (name: string): name is keyof typeof embeddedSettings => Object.hasOwn(embeddedSettings, name);
 
-/** Whether a name stands for a model on the hub, `owner/name`: what is there as a file or folder does not. */
-export function isOnHub(name: string): boolean {
-  return name.includes('/') && isRepositoryId(name) && !existsSync(name);
+/** Whether a name stands for a model on the hub, `owner/name`: what is there as a file or folder does not, nor a file's. */
+function isOnHub(name: string): boolean {
+  const isFile = weightEndings.test(name) || pictureEndings.test(name);
+  return name.includes('/') && isRepositoryId(name) && !isFile && !existsSync(name);
 }
 
 /** Brings a hub repository into the cache, with a progress bar for every file. */
-export async function download(id: string, revision: string | undefined, signal: AbortSignal): Promise<string> {
+async function download(id: string, revision: string | undefined, signal: AbortSignal): Promise<string> {
   let bar: ProgressBar | undefined;
   let current = '';
   try {
@@ -120,8 +129,10 @@ const segmenters = ['scenes-detr-panoptic'];
 const modelHelp = (embedded: readonly string[]) =>
   `A folder with config.json and weights, a model on the hub (facebook/detr-resnet-50), or an embedded one: ${listOf(embedded)}`;
 
+export const revisionOption = { revision: text('REVISION', 'Branch, tag or commit of a model on the hub') };
+
 const commonModelOptions = {
-  revision: text('REVISION', 'Branch, tag or commit of a model on the hub'),
+  ...revisionOption,
   ...deviceOptions,
 };
 

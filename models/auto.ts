@@ -119,7 +119,7 @@ interface AnyProcessorClass {
 }
 
 /** Every model class by its HuggingFace name, as `architectures` in config.json spells it. */
-const modelClasses = {
+export const modelClasses = {
   DetrModel,
   DetrForObjectDetection,
   DetrForSegmentation,

@@ -68,6 +68,8 @@ async function readByContent(source: ByteSource): Promise<Checkpoint> {
       'is a web page, not the weights; was it downloaded from the wrong address?',
     );
   }
+  const picture = text.startsWith('PNG\r\n', 1) ? 'PNG' : text.startsWith('\xff\xd8\xff') ? 'JPEG' : undefined;
+  if (picture !== undefined) throw new FileError({ file: source.name }, `is a ${picture} picture, not the weights`);
   const isTorchByName = /\.(bin|pth|pt)$/.test(source.name);
   return looksLikeTorchFile(head) || isTorchByName ? readTorchFile(source) : readSafetensors(source);
 }

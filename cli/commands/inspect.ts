@@ -9,7 +9,8 @@ import { fileSystemError } from '../../weights/files.ts';
 import { readJson } from '../../weights/json-file.ts';
 import type { Checkpoint } from '../../weights/source.ts';
 import { defineCommand, exitCodes } from '../command.ts';
-import { pictureEndings } from '../files.ts';
+import { pictureEndings, weightEndings } from '../files.ts';
+import { locateModel, revisionOption } from '../models.ts';
 import { flag } from '../options.ts';
 import { formatBytes, formatTable, plural, printable } from '../terminal.ts';
 
@@ -38,22 +39,24 @@ interface ModelReport {
 export const inspect = defineCommand({
   name: 'inspect',
   summary: 'Show what a checkpoint, a model folder or a picture holds',
-  operands: 'FILE|DIR',
+  operands: 'FILE|DIR|NAME',
   minimumOperands: 1,
   maximumOperands: 1,
   description: [
-    'Reads a safetensors or PyTorch file, the index of a sharded one (….index.json), a model folder (config.json, preprocessor_config.json and weights) or a PNG or JPEG picture, and shows what is in it. Weights are summed up by module; --tensors lists every tensor.',
+    'Reads a safetensors or PyTorch file, the index of a sharded one (….index.json), a model folder (config.json, preprocessor_config.json and weights), a model by its name (embedded, or on the hub and downloaded if need be) or a PNG or JPEG picture, and shows what is in it. Weights are summed up by module; --tensors lists every tensor.',
   ],
   options: {
+    ...revisionOption,
     tensors: flag('List every tensor with its type and shape'),
     json: flag('Print JSON, with every tensor'),
   },
   examples: [
     ['model.safetensors --tensors', 'Every tensor of a checkpoint'],
     ['./my-model', 'What is in a model folder?'],
+    ['scenes-detr', 'An embedded model'],
   ],
-  async run({ tensors, json }, [path]) {
-    const report = await inspectPath(path!);
+  async run({ revision, tensors, json }, [name], { signal }) {
+    const report = await inspectPath(await locateModel(name!, revision, signal));
     if (json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
     else if ('tensors' in report) process.stdout.write(describeWeights(report, tensors));
     else if ('folder' in report) process.stdout.write(describeModel(report, tensors));
@@ -64,8 +67,6 @@ export const inspect = defineCommand({
     return exitCodes.success;
   },
 });
-
-const weightEndings = /\.(safetensors|bin|pth|pt|index\.json)$/;
 
 async function inspectPath(path: string) {
   let status: Awaited<ReturnType<typeof stat>>;

@@ -83,7 +83,8 @@ test('wrong usage says what is wrong and where to look, with exit code 2 and no 
     [['parity', 'a'], /a: no such file or folder/],
     [['evaluate', '--annotations', 'x', '--images', 'a'], /--images: expected a folder, got a, which does not exist/],
     [['convert', 'only-one'], /expected SOURCE DESTINATION, got only-one/],
-    [['inspect', 'a', 'b'], /expected FILE\|DIR, got 2 operands: a b/],
+    [['inspect', 'a', 'b'], /expected FILE\|DIR\|NAME, got 2 operands: a b/],
+    [['inspect', 'scenes-detr', '--revision', 'v1'], /--revision: expected a model on the hub/],
     [['devices', 'x'], /expected no operands, got 1 operand: x/],
   ];
   for (const [args, message] of cases) {
@@ -103,7 +104,7 @@ test('devices names the default and says why another is missing', async () => {
     available: boolean;
     name: string;
     default: boolean;
-    details: object;
+    details: Record<string, unknown>;
   }[];
   assert.equal(
     devices.map(({ device }) => device),
@@ -111,11 +112,14 @@ test('devices names the default and says why another is missing', async () => {
   );
   assert.is(devices.filter(({ default: isDefault }) => isDefault).length, 1);
   assert.ok(devices[0]!.available, 'the test runner brings an adapter');
+  const { largestBufferBytes, subgroups } = devices[0]!.details;
+  assert.equal([typeof largestBufferBytes, typeof subgroups], ['number', 'boolean']);
   assert.match((await detrWebgpu(['devices'])).stdout, /^\* (webgpu|cpu) /m);
 });
 
 test('inspect sums up a model folder and lists a checkpoint', async () => {
-  const summary = await detrWebgpu(['inspect', embedded('scenes-detr-panoptic')]);
+  const summary = await detrWebgpu(['inspect', 'scenes-detr-panoptic']);
+  assert.is(summary.stdout, (await detrWebgpu(['inspect', embedded('scenes-detr-panoptic')])).stdout);
   assert.is(summary.exitCode, 0);
   for (const part of [
     'DetrForSegmentation',
@@ -173,8 +177,9 @@ test('inspect refuses what it cannot read, by name', async () => {
     ['broken.safetensors', /broken\.safetensors: /],
     ['notes.txt', /notes\.txt: expected weights .* got \.txt/],
     ['none', /none: no such file/],
+    ['folder/model.safetensors', /model\.safetensors: no such file/],
   ] as const) {
-    const { exitCode, stderr } = await detrWebgpu(['inspect', join(folder, path)]);
+    const { exitCode, stderr } = await detrWebgpu(['inspect', path], { workingFolder: folder });
     assert.is(exitCode, 1);
     assert.match(stderr, message);
     assert.not.match(stderr, /^\s+at /m);
@@ -281,6 +286,17 @@ test('convert writes a folder that inspect and the models read', async () => {
   const detected = await detrWebgpu(['detect', 'cli/demo/scene-1.png', '--model', folder, '--device', 'cpu', '--json']);
   assert.is(detected.exitCode, 0);
   assert.ok(JSON.parse(detected.stdout).objects.length > 3);
+});
+
+test('convert writes no folder that cannot be loaded', async () => {
+  const folder = join(temporaryFolder('unfit'), 'copy');
+  const config = join(embedded('scenes-conditional-detr'), 'config.json');
+  const other = await detrWebgpu(['convert', 'scenes-detr', folder, '--config', config]);
+  assert.is(other.exitCode, 1);
+  assert.match(other.stderr, /does not fit the model: \d+ missing, \d+ misshapen and \d+ unused tensors\n {2}tensor "/);
+  const picture = await detrWebgpu(['convert', 'cli/demo/scene-1.png', folder]);
+  assert.match(picture.stderr, /scene-1\.png: is a PNG picture, not the weights\n$/);
+  assert.not(existsSync(folder));
 });
 
 test.run();

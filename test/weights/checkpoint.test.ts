@@ -4,12 +4,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FileError } from '../../engine/errors.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
-import { testData } from '../support/data.ts';
+import { repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 
 const folder = temporaryFolder('checkpoint');
 const safetensors = testData('weights', 'torch', 'linear.safetensors');
+const png = join(repositoryRoot, 'cli', 'demo', 'scene-1.png');
 const torch = testData('weights', 'torch', 'linear.bin');
 
 /** A folder with copies of (or text in) these files. */
@@ -17,7 +18,7 @@ function folderOf(name: string, files: Record<string, string>): string {
   const path = join(folder, name);
   mkdirSync(path);
   for (const [file, content] of Object.entries(files)) {
-    if (content === safetensors || content === torch) copyFileSync(content, join(path, file));
+    if ([safetensors, torch, png].includes(content)) copyFileSync(content, join(path, file));
     else writeFileSync(join(path, file), content);
   }
   return path;
@@ -63,6 +64,7 @@ const refused: [name: string, files: Record<string, string>, message: RegExp][] 
     /model.safetensors: is a Git LFS pointer/,
   ],
   ['a web page', { 'pytorch_model.bin': '\n<!DOCTYPE html><html>' }, /is a web page, not the weights/],
+  ['a picture', { 'model.safetensors': png }, /is a PNG picture, not the weights$/],
   ['text', { 'model.safetensors': 'hello, this is text' }, /is this a safetensors file\?/],
 ];
 for (const [name, files, message] of refused) {
