@@ -108,7 +108,7 @@ async function download(id: string, revision: string | undefined, signal: AbortS
 /** The processor of a model that segments. @throws OptionError for other models */
 export async function openSegmentationProcessor({ name, directory }: ChosenModel) {
   const processor = await AutoImageProcessor.fromPretrained(directory);
-  if ('postProcessPanopticSegmentation' in processor) return processor;
+  if (processor.segments) return processor;
   throw new OptionError(`--model: expected a model that segments, got ${name}`);
 }
 

@@ -115,7 +115,7 @@ async function objectDetection(pretrained: string, options: PretrainedOptions): 
 
 async function imageSegmentation(pretrained: string, options: PretrainedOptions): Promise<Loaded> {
   const processor = await loadProcessor(pretrained, options);
-  if (!('postProcessPanopticSegmentation' in processor)) {
+  if (!processor.segments) {
     throw new OptionError(`pipeline: expected a model that segments, got ${pretrained}`);
   }
   const model = await AutoModelForImageSegmentation.fromPretrained(pretrained, options);

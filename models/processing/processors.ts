@@ -1,6 +1,7 @@
 // The image processors of the three models. They prepare pictures alike and differ in how they read the outputs.
 //
 // B batch, Q queries, C columns of class logits, h x w masks, H x W target size
+import { OptionError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
 import {
   type DetectionOutputs,
@@ -41,10 +42,21 @@ import {
   segmentSemanticWithScores,
 } from './semantic.ts';
 
-/** A processor of models that have a segmentation head. */
-abstract class SegmentationImageProcessor extends ImageProcessor {
+/**
+ * What the processors of the family have in common, so that a program need not know which one it has got. The methods for
+ * masks are there for models without a segmentation head, too, and throw, as HuggingFace's do.
+ */
+abstract class FamilyImageProcessor extends ImageProcessor {
+  /** Whether models of this kind have a segmentation head. */
+  readonly segments: boolean = true;
+
   /** How many of the last columns of the logits are not classes in semantic segmentation. */
   protected abstract noObjectColumns(): number;
+
+  #checkSegments(where: string): void {
+    if (this.segments) return;
+    throw new OptionError(`${where}: expected the processor of a model that segments, got ${this.constructor.name}`);
+  }
 
   /**
    * The class of every pixel.
@@ -66,6 +78,7 @@ abstract class SegmentationImageProcessor extends ImageProcessor {
     outputs: SegmentationOutputs,
     options: SemanticSegmentationOptions = {},
   ): HostTensor<Int32Array>[] | ScoredSemanticSegmentation[] {
+    this.#checkSegments('postProcessSemanticSegmentation');
     const run = options?.returnSegmentationScores ? segmentSemanticWithScores : segmentSemantic;
     return run(outputs, options, this.noObjectColumns(), 'postProcessSemanticSegmentation');
   }
@@ -90,6 +103,7 @@ abstract class SegmentationImageProcessor extends ImageProcessor {
     outputs: SegmentationOutputs,
     options: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean } = {},
   ): Segmentation[] | EncodedSegmentation[] {
+    this.#checkSegments('postProcessInstanceSegmentation');
     const results = segmentInstances(outputs, options, 'postProcessInstanceSegmentation');
     if (!options.returnCocoAnnotation) return results;
     return results.map(({ segmentation, segmentsInfo }) => {
@@ -114,12 +128,13 @@ abstract class SegmentationImageProcessor extends ImageProcessor {
     outputs: SegmentationOutputs,
     options: PanopticSegmentationOptions = {},
   ): Segmentation[] {
+    this.#checkSegments('postProcessPanopticSegmentation');
     return segmentPanoptic(outputs, options, 'postProcessPanopticSegmentation');
   }
 }
 
 /** DETR's pictures in and objects out (HF `DetrImageProcessor`). The last column of the logits is "no object". */
-export class DetrImageProcessor extends SegmentationImageProcessor {
+export class DetrImageProcessor extends FamilyImageProcessor {
   protected override noObjectColumns(): number {
     return 1;
   }
@@ -181,7 +196,7 @@ export class DetrImageProcessor extends SegmentationImageProcessor {
  * classes; in instance and panoptic segmentation the last one is nevertheless taken for "no object" and softmax is used,
  * as HuggingFace does.
  */
-export class ConditionalDetrImageProcessor extends SegmentationImageProcessor {
+export class ConditionalDetrImageProcessor extends FamilyImageProcessor {
   protected override noObjectColumns(): number {
     return this.behaviour === 'v4' ? 1 : 0;
   }
@@ -204,7 +219,13 @@ export class ConditionalDetrImageProcessor extends SegmentationImageProcessor {
 }
 
 /** Deformable DETR's pictures in and objects out (HF `DeformableDetrImageProcessor`). */
-export class DeformableDetrImageProcessor extends ImageProcessor {
+export class DeformableDetrImageProcessor extends FamilyImageProcessor {
+  override readonly segments = false;
+
+  protected override noObjectColumns(): number {
+    return 0;
+  }
+
   /**
    * The objects of each image: the `topK` best pairs of query and class (sigmoid), best first, above the threshold.
    *

@@ -6,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   AutoImageProcessor,
+  AutoModelForImageSegmentation,
   AutoModelForObjectDetection,
   Device,
   DeviceError,
@@ -226,6 +227,31 @@ test('pipelines take paths, addresses, bytes and pixels', async () => {
     server.closeAllConnections();
     server.close();
   }
+});
+
+test('the obvious program for segmentation compiles and runs', async () => {
+  const model = await AutoModelForImageSegmentation.fromPretrained('scenes-detr-panoptic', { device });
+  const processor = await AutoImageProcessor.fromPretrained('scenes-detr-panoptic');
+  const image = await readImage(file);
+  const outputs = await model.forward(processor.preprocess([image]));
+  const targetSizes = [[image.height, image.width]] as const;
+  const [found] = processor.postProcessPanopticSegmentation(outputs, { threshold: 0.5, targetSizes });
+  const { width, height } = image;
+  const map = { width, height, data: found!.segmentation.data };
+  const segments = found!.segmentsInfo.map(({ id, labelId, score }) => {
+    return { id, labelId, score, label: model.config.id2label[labelId]! };
+  });
+  assert.ok(segments.length > 0);
+  assert.ok(drawSegmentation(image, map, segments).height > height);
+  await model.dispose();
+  const deformable = await AutoImageProcessor.fromPretrained('scenes-deformable-detr');
+  const message = /postProcess\w+: expected the processor of a model that segments, got DeformableDetrImageProcessor/;
+  await refuse([
+    [() => deformable.postProcessPanopticSegmentation(outputs), message],
+    [() => deformable.postProcessInstanceSegmentation(outputs), message],
+    [() => deformable.postProcessSemanticSegmentation(outputs), message],
+    [() => pipeline('image-segmentation', 'scenes-deformable-detr', { device }), /pipeline: .* that segments, got/],
+  ]);
 });
 
 test.run();
