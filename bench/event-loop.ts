@@ -32,7 +32,7 @@ async function watchEventLoop(device: Device, { model: name, size, batch, runs }
   for (const key of ['liveBytes', 'reservedBytes', 'residentBytes', 'handles'] as const) {
     console.log(`${key}: ${before[key]} → ${after[key]}`);
   }
-  model.dispose();
+  await model.dispose();
 
   function snapshot() {
     const { liveBytes, reservedBytes } = device.memory;

@@ -40,7 +40,7 @@ async function timePasses(device: Device, { model: name, size, batch, runs }: Be
   const { peakBytes } = device.memory;
   const { timings } = await device.profile(() => model.forward({ pixelValues }));
   const flops = timings.reduce((sum, timing) => sum + timing.flops, 0);
-  model.dispose();
+  await model.dispose();
   return {
     model: name,
     device: device.name,

@@ -2,6 +2,7 @@
 // row, or of the product's row, along N.
 
 import type { AdapterTraits, WgslProgram } from '../engine/index.ts';
+import type { Activation } from './activation.ts';
 import { commaSeparated, lines, workgroupGrid } from './wgsl.ts';
 
 /** How the product is cut into tiles, each the work of one workgroup. */
@@ -299,6 +300,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (row < sizes.rows && column < sizes.columns) { finish(tile.batch, row, column, sums[i]); }
   }
 }`;
+}
+
+/** What follows the product. */
+export interface GemmEnding {
+  readonly bias: boolean;
+  readonly residual: boolean;
+  readonly activation: Activation | undefined;
 }
 
 /** How a matrix is read and written: by quads of its rows where those are whole, else by elements. */

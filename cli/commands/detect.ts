@@ -114,7 +114,7 @@ export const detect = defineCommand({
         finish,
         ...(options.json && { onFailure: printAsJson }),
       });
-      model.dispose();
+      await model.dispose();
       return conclude(outcome, inputs.length);
     });
   },

@@ -150,7 +150,7 @@ export const segment = defineCommand({
         finish,
         ...(options.json && { onFailure: printAsJson }),
       });
-      model.dispose();
+      await model.dispose();
       if (out !== undefined && task !== 'semantic' && files.length > 0) {
         const isThing = (label: number) => !stuff.has(label);
         const target = join(out, task === 'panoptic' ? 'panoptic.json' : 'instances.json');

@@ -120,7 +120,7 @@ async function processRemaining<Entry, Result>(
       }
     };
     const outcome = await processBatches(inputs, { batchSize: batch, signal, inputSize, run, finish });
-    model.dispose();
+    await model.dispose();
     return { outcome, journal };
   } finally {
     await journal.close();

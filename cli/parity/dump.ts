@@ -107,7 +107,7 @@ export async function runDump(dump: Dump, device: Device): Promise<Map<string, H
   try {
     return new Map(flatten(await model.forward(dump.inputs)));
   } finally {
-    model.dispose();
+    await model.dispose();
   }
 }
 

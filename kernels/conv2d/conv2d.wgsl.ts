@@ -7,11 +7,12 @@ import {
   MAXIMUM_WORKGROUPS_PER_DIMENSION,
   type WgslProgram,
 } from '../../engine/index.ts';
-import { type Activation, activationWgsl } from '../activation.ts';
+import { activationWgsl } from '../activation.ts';
 import {
   addQuad,
   type ElementType,
   elementType,
+  type GemmEnding,
   type GemmForm,
   gemmCode,
   gemmDispatch,
@@ -21,16 +22,9 @@ import {
 import { memoized, quadsOf } from '../wgsl.ts';
 import type { Conv2dGeometry } from './conv2d.ts';
 
-export interface Conv2dLaunch extends Conv2dGeometry, Conv2dEnding {}
+export interface Conv2dLaunch extends Conv2dGeometry, GemmEnding {}
 
-/** What follows the product. */
-interface Conv2dEnding {
-  readonly bias: boolean;
-  readonly residual: boolean;
-  readonly activation: Activation | undefined;
-}
-
-const endingOf = ({ bias, residual, activation }: Conv2dLaunch): Conv2dEnding => ({ bias, residual, activation });
+const endingOf = ({ bias, residual, activation }: Conv2dLaunch): GemmEnding => ({ bias, residual, activation });
 
 /**
  * How the window is walked. `taps`: place by place of the window, all channels at each, so that where the pixels lie and
@@ -100,7 +94,7 @@ const tapsOf = ({ order, kernelHeight, kernelWidth }: WindowForm) =>
   order === 'taps' ? kernelHeight * kernelWidth : 1;
 
 const productCode = memoized(
-  (form: GemmForm, window: WindowForm, outType: ElementType, { bias, residual, activation }: Conv2dEnding) =>
+  (form: GemmForm, window: WindowForm, outType: ElementType, { bias, residual, activation }: GemmEnding) =>
     gemmCode(
       {
         taps: tapsOf(window),
@@ -213,7 +207,7 @@ function directProgram(launch: Conv2dLaunch): WgslProgram {
 }
 
 const directCode = memoized(
-  (kernelHeight: number, kernelWidth: number, { bias, residual, activation }: Conv2dEnding) => /* wgsl */ `
+  (kernelHeight: number, kernelWidth: number, { bias, residual, activation }: GemmEnding) => /* wgsl */ `
 struct Sizes {
   planes: u32, channels: u32, height: i32, width: i32, outChannels: u32, outHeight: u32, outWidth: u32,
   stride: u32, dilation: u32, paddingTop: i32, paddingLeft: i32, groups: u32,

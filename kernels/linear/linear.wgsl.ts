@@ -1,9 +1,10 @@
 import type { AdapterTraits, HostTensor, WgslProgram } from '../../engine/index.ts';
-import { type Activation, activationWgsl } from '../activation.ts';
+import { activationWgsl } from '../activation.ts';
 import {
   addQuad,
   type ElementType,
   elementType,
+  type GemmEnding,
   type GemmForm,
   gemmCode,
   gemmDispatch,
@@ -13,17 +14,10 @@ import {
 } from '../gemm.wgsl.ts';
 import { memoized, quadsOf } from '../wgsl.ts';
 
-export interface LinearSizes extends LinearEnding {
+export interface LinearSizes extends GemmEnding {
   readonly rows: number;
   readonly inFeatures: number;
   readonly outFeatures: number;
-}
-
-/** What follows the product. */
-interface LinearEnding {
-  readonly bias: boolean;
-  readonly residual: boolean;
-  readonly activation: Activation | undefined;
 }
 
 /** The weight [N, K] as the WebGPU kernel reads it: transposed, both sizes filled up with zeros to multiples of four. */
@@ -49,7 +43,7 @@ export function linearProgram(traits: AdapterTraits, launch: LinearSizes): WgslP
 }
 
 const linearCode = memoized(
-  (form: GemmForm, inType: ElementType, outType: ElementType, { bias, residual, activation }: LinearEnding) =>
+  (form: GemmForm, inType: ElementType, outType: ElementType, { bias, residual, activation }: GemmEnding) =>
     gemmCode(
       {
         bindings: /* wgsl */ `

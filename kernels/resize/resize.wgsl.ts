@@ -1,4 +1,4 @@
-import type { WgslProgram } from '../../engine/index.ts';
+import type { Scalar, WgslProgram } from '../../engine/index.ts';
 import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 
 /** From source planes to output planes. */
@@ -8,6 +8,21 @@ export interface PlaneSizes {
   readonly width: number;
   readonly outHeight: number;
   readonly outWidth: number;
+}
+
+const outputCount = ({ planes, outHeight, outWidth }: PlaneSizes): number => planes * outHeight * outWidth;
+
+/** What every shader of this file knows: count, height, width, outHeight, outWidth. */
+function planeScalars(sizes: PlaneSizes): Scalar[] {
+  const { height, width, outHeight, outWidth } = sizes;
+  return [outputCount(sizes), height, width, outHeight, outWidth];
+}
+
+/** The same and the ratios: rowRatio, columnRatio. */
+function nearestScalars(sizes: PlaneSizes): Scalar[] {
+  const { height, width, outHeight, outWidth } = sizes;
+  const ratios = [nearestRatio(height, outHeight), nearestRatio(width, outWidth)];
+  return [...planeScalars(sizes), ...ratios.map(f32 => ({ f32 }))];
 }
 
 /** The ratio of "nearest" in float32, as PyTorch computes it. */
@@ -30,22 +45,10 @@ export interface ResidualSizes {
 }
 
 export function planResizeNearest(sizes: PlaneSizes, residual: ResidualSizes | undefined): WgslProgram {
-  const { planes, height, width, outHeight, outWidth } = sizes;
-  const count = planes * outHeight * outWidth;
   return {
     code: resizeNearestCode(residual !== undefined),
-    workgroups: flatWorkgroups(count),
-    scalars: [
-      count,
-      height,
-      width,
-      outHeight,
-      outWidth,
-      { f32: nearestRatio(height, outHeight) },
-      { f32: nearestRatio(width, outWidth) },
-      residual?.channels ?? 1,
-      residual?.repeats ?? 1,
-    ],
+    workgroups: flatWorkgroups(outputCount(sizes)),
+    scalars: [...nearestScalars(sizes), residual?.channels ?? 1, residual?.repeats ?? 1],
   };
 }
 
@@ -74,20 +77,11 @@ ${flatMain(
 )}`;
 });
 
-export function planDownsampleMask({ planes, height, width, outHeight, outWidth }: PlaneSizes): WgslProgram {
-  const count = planes * outHeight * outWidth;
+export function planDownsampleMask(sizes: PlaneSizes): WgslProgram {
   return {
     code: DOWNSAMPLE_MASK,
-    workgroups: flatWorkgroups(count),
-    scalars: [
-      count,
-      height,
-      width,
-      outHeight,
-      outWidth,
-      { f32: nearestRatio(height, outHeight) },
-      { f32: nearestRatio(width, outWidth) },
-    ],
+    workgroups: flatWorkgroups(outputCount(sizes)),
+    scalars: nearestScalars(sizes),
   };
 }
 
@@ -108,12 +102,11 @@ ${flatMain(
   out[index] = select(1.0, 0.0, (bits & 0x7fffffffu) == 0u);`,
 )}`;
 
-export function planResizeBilinear({ planes, height, width, outHeight, outWidth }: PlaneSizes): WgslProgram {
-  const count = planes * outHeight * outWidth;
+export function planResizeBilinear(sizes: PlaneSizes): WgslProgram {
   return {
     code: RESIZE_BILINEAR,
-    workgroups: flatWorkgroups(count),
-    scalars: [count, height, width, outHeight, outWidth],
+    workgroups: flatWorkgroups(outputCount(sizes)),
+    scalars: planeScalars(sizes),
   };
 }
 

@@ -12,6 +12,7 @@ import { upload } from '../../models/inputs.ts';
 import { openSafetensors, syntheticSource, writeSafetensors } from '../../weights/index.ts';
 import { modelDeviceNames, openDevice } from '../kernels/devices.ts';
 import { testData } from '../support/data.ts';
+import { smallBackbone } from '../support/small-backbone.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { tensorBytes } from '../support/tensor-bytes.ts';
 import { rejectsWith } from '../support/throws.ts';
@@ -20,14 +21,7 @@ import { rejectsWith } from '../support/throws.ts';
 
 const small: RawConfig = {
   model_type: 'detr',
-  backbone_config: {
-    model_type: 'resnet',
-    embedding_size: 8,
-    hidden_sizes: [16, 32, 48, 64],
-    depths: [1, 1, 1, 1],
-    layer_type: 'basic',
-    out_features: ['stage1', 'stage2', 'stage3', 'stage4'],
-  },
+  backbone_config: smallBackbone,
   d_model: 32,
   encoder_layers: 2,
   decoder_layers: 2,

@@ -5,18 +5,12 @@ import { DeformableDetrForObjectDetection } from '../../models/deformable-detr.t
 import { DetrForSegmentation } from '../../models/detr.ts';
 import { type Module, namedParameters } from '../../models/module.ts';
 import { randomSource } from '../../models/random-weights.ts';
+import { smallBackbone } from '../support/small-backbone.ts';
 
 // What HuggingFace's `_init_weights` makes of every kind of parameter.
 
 const raw: RawConfig = {
-  backbone_config: {
-    model_type: 'resnet',
-    embedding_size: 8,
-    hidden_sizes: [16, 32, 48, 64],
-    depths: [1, 1, 1, 1],
-    layer_type: 'basic',
-    out_features: ['stage1', 'stage2', 'stage3', 'stage4'],
-  },
+  backbone_config: smallBackbone,
   d_model: 64,
   encoder_layers: 1,
   decoder_layers: 2,
