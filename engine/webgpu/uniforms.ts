@@ -18,6 +18,8 @@ export class UniformWriter {
   readonly #alignment: number;
   readonly #chunks: ArrayBuffer[] = [];
   #used = UNIFORM_CHUNK_BYTES;
+  /** The chunk and the byte from which on nothing was taken yet. */
+  #taken = { chunk: 0, byteOffset: 0 };
 
   /** @param offsetAlignment the adapter's minUniformBufferOffsetAlignment, a power of two */
   constructor(offsetAlignment: number) {
@@ -42,12 +44,15 @@ export class UniformWriter {
     return { chunk, byteOffset, byteLength };
   }
 
-  /** Every chunk's used part, in order. */
-  *written(): Generator<{ chunk: number; data: ArrayBuffer; byteLength: number }> {
-    for (const [chunk, data] of this.#chunks.entries()) {
-      const last = chunk === this.#chunks.length - 1;
-      yield { chunk, data, byteLength: last ? this.#used : UNIFORM_CHUNK_BYTES };
+  /** What was written since the last time, chunk by chunk. */
+  *takeWritten(): Generator<{ chunk: number; data: ArrayBuffer; byteOffset: number; byteLength: number }> {
+    const last = this.#chunks.length - 1;
+    for (let chunk = this.#taken.chunk; chunk <= last; chunk++) {
+      const byteOffset = chunk === this.#taken.chunk ? this.#taken.byteOffset : 0;
+      const end = chunk === last ? this.#used : UNIFORM_CHUNK_BYTES;
+      if (end > byteOffset) yield { chunk, data: this.#chunks[chunk]!, byteOffset, byteLength: end - byteOffset };
     }
+    if (last >= 0) this.#taken = { chunk: last, byteOffset: this.#used };
   }
 }
 
@@ -69,10 +74,10 @@ export class UniformBuffers {
     return this.#buffers.length * UNIFORM_CHUNK_BYTES;
   }
 
-  /** Puts a batch's scalars where its launches will read them. */
+  /** Puts a batch's new scalars where its launches will read them. */
   upload(writer: UniformWriter): void {
-    for (const { chunk, data, byteLength } of writer.written()) {
-      this.#gpuDevice.queue.writeBuffer(this.buffer(chunk), 0, data, 0, byteLength);
+    for (const { chunk, data, byteOffset, byteLength } of writer.takeWritten()) {
+      this.#gpuDevice.queue.writeBuffer(this.buffer(chunk), byteOffset, data, byteOffset, byteLength);
     }
   }
 

@@ -41,10 +41,15 @@ interface RecordedCopy {
 
 type Command = RecordedLaunch | RecordedCopy;
 
-/** Work that is submitted together. */
+/** Work that is waited for together. */
 interface Batch {
   readonly number: number;
+  /** What is not submitted yet. */
   readonly commands: Command[];
+  /** Operations of those commands. */
+  flops: number;
+  /** Some of the work was submitted ahead of the rest. */
+  begun: boolean;
   readonly uniforms: UniformWriter;
 }
 
@@ -176,6 +181,8 @@ export class WebGpuDevice extends Device {
     for (const buffer of buffers) buffer.lastBatch = this.#recording.number;
     const stage = this.currentStage;
     this.#recording.commands.push({ kernel, stage, cost, pipeline, buffers, bindings, uniforms, workgroups });
+    this.#recording.flops += cost.flops;
+    if (this.#recording.flops >= FLOPS_PER_SUBMIT) this.#submitAhead(this.#recording);
   }
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
@@ -266,7 +273,21 @@ export class WebGpuDevice extends Device {
   }
 
   #newBatch(number: number): Batch {
-    return { number, commands: [], uniforms: new UniformWriter(this.#uniformAlignment) };
+    const uniforms = new UniformWriter(this.#uniformAlignment);
+    return { number, commands: [], flops: 0, begun: false, uniforms };
+  }
+
+  /** Submits what is recorded so far, unless that has to wait for something, so that the adapter works while the rest is recorded. */
+  #submitAhead(batch: Batch): void {
+    batch.flops = 0;
+    const waits = this.timings !== undefined || this.#submittedBatch < batch.number - 1;
+    if (waits || !batch.commands.every(isCompiled)) return;
+    batch.begun = true;
+    try {
+      this.#check(() => this.#encodeAndSubmit(batch.commands.splice(0), batch));
+    } catch (error) {
+      this.#fail(typedError(error));
+    }
   }
 
   /**
@@ -295,7 +316,7 @@ export class WebGpuDevice extends Device {
         else await this.#submitTimed(batch, this.timings);
       }
     } catch (error) {
-      this.#fail(error instanceof DetrError ? error : errorOf('', String(error)));
+      this.#fail(typedError(error));
     }
     this.#submittedBatch = batch.number;
     this.#tensorBuffers.trim(batch.number - BATCHES_KEPT_FREE);
@@ -305,7 +326,7 @@ export class WebGpuDevice extends Device {
 
   async #compilePipelines({ commands }: Batch): Promise<void> {
     for (const command of commands) {
-      if ('pipeline' in command && command.pipeline.gpuPipeline === undefined) await command.pipeline.compiled;
+      if ('pipeline' in command && !isCompiled(command)) await command.pipeline.compiled;
     }
   }
 
@@ -435,7 +456,8 @@ export class WebGpuDevice extends Device {
 
   #fail(error: DetrError): void {
     if (this.#failure === undefined || this.#failure.reported) {
-      this.#failure = { error, lastBatch: this.#recording.number - 1, reported: false };
+      const { number, begun } = this.#recording;
+      this.#failure = { error, lastBatch: begun ? number : number - 1, reported: false };
     }
   }
 
@@ -476,6 +498,9 @@ export class WebGpuDevice extends Device {
   }
 }
 
+const isCompiled = (command: Command): boolean =>
+  !('pipeline' in command) || command.pipeline.gpuPipeline !== undefined;
+
 /** The commands in runs that each end as soon as they hold the work of a submit. */
 function* partsOf(commands: readonly Command[]): Generator<readonly Command[]> {
   let first = 0;
@@ -489,6 +514,8 @@ function* partsOf(commands: readonly Command[]): Generator<readonly Command[]> {
   }
   if (first < commands.length) yield commands.slice(first);
 }
+
+const typedError = (error: unknown): DetrError => (error instanceof DetrError ? error : errorOf('', String(error)));
 
 function errorOf(kind: string, message: string): DetrError {
   if (kind === 'GPUOutOfMemoryError') return new OutOfMemoryError(`webgpu device: expected memory, got: ${message}`);

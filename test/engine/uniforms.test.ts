@@ -15,11 +15,35 @@ test('slots follow each other, in a new buffer where one is full', () => {
   assert.equal(writer.write(scalars(3)), { chunk: 0, byteOffset: 0, byteLength: 16 });
   assert.equal(writer.write(scalars(5)), { chunk: 0, byteOffset: 16, byteLength: 32 });
   assert.equal(writer.write(scalars(16_384)), { chunk: 1, byteOffset: 0, byteLength: 65_536 });
-  assert.equal([...new Uint32Array([...writer.written()][0]!.data, 16, 5)], scalars(5));
+  const taken = [...writer.takeWritten()];
+  assert.equal([...new Uint32Array(taken[0]!.data, 16, 5)], scalars(5));
+  assert.equal(
+    taken.map(({ chunk, byteOffset, byteLength }) => [chunk, byteOffset, byteLength]),
+    [
+      [0, 0, 65_536],
+      [1, 0, 65_536],
+    ],
+  );
   assert.throws(
     () => writer.write(scalars(16_385)),
     (error: Error) => error instanceof DeviceError && /at most 16384 scalars, got 16385/.test(error.message),
   );
+});
+
+test('what was taken is not taken again', () => {
+  const writer = new UniformWriter(16);
+  const taken = () =>
+    [...writer.takeWritten()].map(({ chunk, byteOffset, byteLength }) => [chunk, byteOffset, byteLength]);
+  assert.equal(taken(), []);
+  writer.write(scalars(4));
+  assert.equal(taken(), [[0, 0, 16]]);
+  assert.equal(taken(), []);
+  writer.write(scalars(4));
+  writer.write(scalars(16_384));
+  assert.equal(taken(), [
+    [0, 16, 65_520],
+    [1, 0, 65_536],
+  ]);
 });
 
 test.run();

@@ -190,6 +190,20 @@ if (probe === undefined) {
       assert.is(timings.length, 7);
       assert.instance(await rejection(chain(7, REFUSED_AFFINE).read()), DeviceError);
       assert.is((await chain(7).read()).data[63], 70);
+
+      // Once everything is compiled the adapter begins while the rest is recorded, and hears of uploads in between.
+      submits = 0;
+      const begun = chain(7);
+      assert.is(submits, 2);
+      const late = chain(2).read();
+      const [refused, other] = await Promise.all([
+        rejection(chain(9, REFUSED_AFFINE).read()),
+        rejection(affine(device.tensor({ shape: [64], data: values(64, 500) }), 2).read()),
+        rejection(late),
+      ]);
+      assert.instance(refused, DeviceError);
+      assert.is(other, refused, 'all that are in the batch hear of it');
+      assert.is((await begun.read()).data[63], 70);
     },
   );
 
