@@ -67,7 +67,7 @@ export function activationCode(activation: Activation = 'linear'): number {
 
 const EXPRESSIONS: Readonly<Record<Activation, string>> = {
   linear: 'x',
-  relu: 'select(x, 0.0, x < 0.0)',
+  relu: 'reluOf(x)',
   gelu: '0.5 * x * (1.0 + erfOf(x * 0.70710678))',
   gelu_tanh: '0.5 * x * (1.0 + tanhOf(0.79788456 * (x + 0.044715 * x * x * x)))',
   silu: 'x * sigmoidOf(x)',
@@ -77,7 +77,7 @@ const EXPRESSIONS: Readonly<Record<Activation, string>> = {
   hardsigmoid: 'clampOf(x + 3.0, 0.0, 6.0) / 6.0',
   quick_gelu: 'x * sigmoidOf(1.702 * x)',
   relu6: 'clampOf(x, 0.0, 6.0)',
-  relu2: 'select(x * x, 0.0, x < 0.0)',
+  relu2: 'reluOf(x) * reluOf(x)',
   leaky_relu: 'select(x, 0.01 * x, x < 0.0)',
   gelu_10: 'clampOf(0.5 * x * (1.0 + erfOf(x * 0.70710678)), -10.0, 10.0)',
   mish: 'select(x * mishRatio(x), x, x > 20.0)',
@@ -85,7 +85,17 @@ const EXPRESSIONS: Readonly<Record<Activation, string>> = {
   sqrtsoftplus: 'sqrt(softplusOf(x))',
 };
 
-const FUNCTIONS = ['expOf', 'logOf', 'erfOf', 'tanhOf', 'sigmoidOf', 'clampOf', 'softplusOf', 'mishRatio'] as const;
+const FUNCTIONS = [
+  'expOf',
+  'logOf',
+  'erfOf',
+  'tanhOf',
+  'sigmoidOf',
+  'clampOf',
+  'reluOf',
+  'softplusOf',
+  'mishRatio',
+] as const;
 
 /** WGSL of `fn activate(x: f32) -> f32` and `fn activate4(x: vec4f) -> vec4f`, with the functions that they call. */
 export function activationWgsl(activation: Activation = 'linear'): string {

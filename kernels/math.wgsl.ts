@@ -13,18 +13,26 @@ fn isNaNOf(x: f32) -> bool {
   return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }`,
   },
+  // Comparisons are no safer: GPUs make a minimum or maximum of one with a selection, and those pass over NaN.
   clampOf: {
-    after: [],
+    after: ['isNaNOf'],
     code: /* wgsl */ `
 fn clampOf(x: f32, low: f32, high: f32) -> f32 {
-  return select(select(x, high, x > high), low, x < low);
+  return select(clamp(x, low, high), x, isNaNOf(x));
+}`,
+  },
+  reluOf: {
+    after: ['isNaNOf'],
+    code: /* wgsl */ `
+fn reluOf(x: f32) -> f32 {
+  return select(max(x, 0.0), x, isNaNOf(x));
 }`,
   },
   expOf: {
     after: ['isNaNOf'],
     code: /* wgsl */ `
 fn expOf(x: f32) -> f32 {
-  let inRange = select(select(x, 89.0, x > 89.0), -89.0, x < -89.0);
+  let inRange = clamp(x, -89.0, 89.0);
   let power = max(round(inRange * 1.44269504), -127.0);
   // ln 2 in two parts, the second in integers: compilers add up what they see multiplied by the same float.
   let r = (inRange - power * 0.693359375) + f32(i32(power) * 1822736) * 0x1p-33f;
@@ -77,19 +85,20 @@ fn logOf(x: f32) -> f32 {
 }`,
   },
   sigmoidOf: {
-    after: ['expOf'],
+    after: ['expOf', 'isNaNOf'],
     // Shaders divide reliably only by numbers up to 2^126.
     code: /* wgsl */ `
 fn sigmoidOf(x: f32) -> f32 {
-  return select(1.0 / (1.0 + expOf(select(-x, 87.3, x < -87.3))), 0.0, x < -87.3);
+  let result = select(1.0 / (1.0 + expOf(min(-x, 87.3))), 0.0, x < -87.3);
+  return select(result, x, isNaNOf(x));
 }`,
   },
   tanhOf: {
-    after: ['expOf'],
+    after: ['expOf', 'isNaNOf'],
     code: /* wgsl */ `
 fn tanhOf(x: f32) -> f32 {
   let magnitude = abs(x);
-  let large = 1.0 - 2.0 / (expOf(select(2.0 * magnitude, 40.0, magnitude > 20.0)) + 1.0);
+  let large = 1.0 - 2.0 / (expOf(min(2.0 * magnitude, 40.0)) + 1.0);
   let square = x * x;
   var p = -5.70498872745e-3;
   p = fma(p, square, 2.06390887954e-2);
@@ -97,14 +106,14 @@ fn tanhOf(x: f32) -> f32 {
   p = fma(p, square, 1.33314422036e-1);
   p = fma(p, square, -3.33332819422e-1);
   let small = fma(p * square, x, x);
-  return select(select(large, -large, x < 0.0), small, magnitude < 0.625);
+  return select(select(select(large, -large, x < 0.0), small, magnitude < 0.625), x, isNaNOf(x));
 }`,
   },
   erfOf: {
-    after: ['expOf'],
+    after: ['expOf', 'isNaNOf'],
     code: /* wgsl */ `
 fn erfOf(x: f32) -> f32 {
-  let t = select(abs(x), 4.0, abs(x) > 4.0);
+  let t = min(abs(x), 4.0);
   let s = t * t;
   var large = fma(-1.72853470e-5, t, 3.83197126e-4);
   large = fma(large, s, fma(-3.88396438e-3, t, 2.42546219e-2));
@@ -120,15 +129,15 @@ fn erfOf(x: f32) -> f32 {
   small = fma(small, s, -3.76125336e-1);
   small = fma(small, s, 1.28379166e-1);
   small = fma(small, x, x);
-  return select(small, select(large, -large, x < 0.0), t > 0.927734375);
+  return select(select(small, select(large, -large, x < 0.0), t > 0.927734375), x, isNaNOf(x));
 }`,
   },
   softplusOf: {
-    after: ['expOf', 'logOf'],
+    after: ['expOf', 'isNaNOf', 'logOf'],
     code: /* wgsl */ `
 fn softplusOf(x: f32) -> f32 {
-  let e = expOf(select(x, 20.0, x > 20.0));
-  return select(select(logOf(1.0 + e), e + logNear1Of(e), e < 0.414), x, x > 20.0);
+  let e = expOf(min(x, 20.0));
+  return select(select(logOf(1.0 + e), e + logNear1Of(e), e < 0.414), x, x > 20.0 || isNaNOf(x));
 }`,
   },
   mishRatio: {
@@ -136,7 +145,7 @@ fn softplusOf(x: f32) -> f32 {
     // tanh(ln(1 + e^x)) = n / (n + 2) with n = e^x (e^x + 2)
     code: /* wgsl */ `
 fn mishRatio(x: f32) -> f32 {
-  let e = expOf(select(x, 20.0, x > 20.0));
+  let e = expOf(min(x, 20.0)); // of NaN any number: mish multiplies by x
   let n = e * (e + 2.0);
   return n / (n + 2.0);
 }`,
