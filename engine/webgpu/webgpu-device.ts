@@ -11,7 +11,7 @@ import {
 import { type HostArray, hostArray, type Storage, type Tensor } from '../tensor.ts';
 import { type OpenedAdapter, openAdapter } from './adapter.ts';
 import { BufferPool, type PooledBuffer } from './buffer-pool.ts';
-import { BUFFER_USAGE, MAP_MODE_READ } from './constants.ts';
+import { BUFFER_USAGE, MAP_MODE_READ, MAP_MODE_WRITE } from './constants.ts';
 import { type Pipeline, PipelineCache } from './pipelines.ts';
 import { calmly } from './polling.ts';
 import { Timestamps } from './timestamps.ts';
@@ -50,6 +50,8 @@ interface Batch {
   flops: number;
   /** Some of the work was submitted ahead of the rest. */
   begun: boolean;
+  /** Sources of copies among the commands, to be mapped again once those are submitted. */
+  readonly uploads: PooledBuffer[];
   readonly uniforms: UniformWriter;
 }
 
@@ -76,6 +78,12 @@ const BATCHES_KEPT_FREE = 8;
  */
 const FLOPS_PER_SUBMIT = 1e10;
 
+/**
+ * Uploads of such sizes go through buffers that stay from pass to pass: a GPU's `writeBuffer` takes new memory each time, and
+ * four times as long. What waits for one submit is limited, for memory.
+ */
+const STAGED_BYTES = { least: 65_536, mostPerBatch: 2 ** 26 };
+
 /** WebGPU: the browser's, or Dawn (npm package `webgpu`) in Node. The calling thread records, encodes and submits. */
 export class WebGpuDevice extends Device {
   readonly kind = 'webgpu';
@@ -89,7 +97,9 @@ export class WebGpuDevice extends Device {
   readonly #pipelines: PipelineCache;
   readonly #uniformBuffers: UniformBuffers;
   readonly #tensorBuffers: BufferPool;
-  readonly #stagingBuffers: BufferPool;
+  readonly #downloadBuffers: BufferPool;
+  /** Mapped while they are free. */
+  readonly #uploadBuffers: BufferPool;
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #bindGroupKeys = new Map<PooledBuffer, Set<string>>();
   readonly #maximumStorageBuffers: number;
@@ -124,10 +134,15 @@ export class WebGpuDevice extends Device {
       create,
       destroyed: buffer => this.#dropBindGroups(buffer),
     });
-    this.#stagingBuffers = new BufferPool({
+    this.#downloadBuffers = new BufferPool({
       usage: BUFFER_USAGE.mapRead | BUFFER_USAGE.copyDestination,
       maximumByteLength,
       create,
+    });
+    this.#uploadBuffers = new BufferPool({
+      usage: BUFFER_USAGE.mapWrite | BUFFER_USAGE.copySource,
+      maximumByteLength,
+      create: (descriptor, failed) => create({ ...descriptor, mappedAtCreation: true }, failed),
     });
     this.#recording = this.#newBatch(1);
     gpuDevice.addEventListener('uncapturederror', this.#onUncapturedError);
@@ -153,7 +168,7 @@ export class WebGpuDevice extends Device {
 
   /** Buffers taken from the system. */
   get bufferCount(): number {
-    return this.#tensorBuffers.bufferCount + this.#stagingBuffers.bufferCount;
+    return this.#pools.reduce((sum, { bufferCount }) => sum + bufferCount, 0);
   }
 
   override launch(launch: Launch): void {
@@ -189,7 +204,7 @@ export class WebGpuDevice extends Device {
     this.#assertAlive();
     const { shape, dtype, size, byteLength } = tensor;
     const source = this.#bufferOf(tensor, 'read');
-    const destination = this.#stagingBuffers.take(byteLength);
+    const destination = this.#downloadBuffers.take(byteLength);
     this.accountFor(byteLength);
     try {
       source.lastBatch = this.#recording.number;
@@ -204,7 +219,7 @@ export class WebGpuDevice extends Device {
     } finally {
       destination.gpuBuffer.unmap();
       this.accountFor(-byteLength);
-      this.#stagingBuffers.give(destination);
+      this.#downloadBuffers.give(destination);
     }
   }
 
@@ -222,7 +237,11 @@ export class WebGpuDevice extends Device {
   }
 
   protected override get reservedBytes(): number {
-    return this.#tensorBuffers.reservedBytes + this.#stagingBuffers.reservedBytes + this.#uniformBuffers.reservedBytes;
+    return this.#pools.reduce((sum, { reservedBytes }) => sum + reservedBytes, this.#uniformBuffers.reservedBytes);
+  }
+
+  get #pools(): readonly BufferPool[] {
+    return [this.#tensorBuffers, this.#downloadBuffers, this.#uploadBuffers];
   }
 
   protected override allocate(byteLength: number): WebGpuStorage {
@@ -232,11 +251,44 @@ export class WebGpuDevice extends Device {
 
   protected override upload(data: Float32Array | Int32Array): WebGpuStorage {
     this.#assertAlive();
+    const { byteLength } = data;
+    if (this.#isStaged(byteLength)) return { buffer: this.#stage(data), byteLength, references: 1 };
     // The write happens before all work that is not submitted yet, so none of it may use the buffer.
-    const buffer = this.#tensorBuffers.take(data.byteLength, this.#submittedBatch);
+    const buffer = this.#tensorBuffers.take(byteLength, this.#submittedBatch);
     const bytes = data as Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
-    if (data.byteLength > 0) this.gpuDevice.queue.writeBuffer(buffer.gpuBuffer, 0, bytes);
-    return { buffer, byteLength: data.byteLength, references: 1 };
+    if (byteLength > 0) this.gpuDevice.queue.writeBuffer(buffer.gpuBuffer, 0, bytes);
+    return { buffer, byteLength, references: 1 };
+  }
+
+  /** What comes before the first pass are weights: they are not uploaded again. */
+  #isStaged(byteLength: number): boolean {
+    if (this.traits.software || this.#submittedBatch === 0 || byteLength < STAGED_BYTES.least) return false;
+    const waiting = this.#recording.uploads.reduce((sum, upload) => sum + upload.byteLength, 0);
+    return waiting + byteLength <= STAGED_BYTES.mostPerBatch;
+  }
+
+  /** A tensor's buffer, to which the batch that is being recorded copies `data`. */
+  #stage(data: Float32Array | Int32Array): PooledBuffer {
+    const { byteLength } = data;
+    const { uploads, commands, number } = this.#recording;
+    const source = this.#uploadBuffers.take(byteLength);
+    const destination = this.#tensorBuffers.take(byteLength);
+    const mapped = new Uint8Array(source.gpuBuffer.getMappedRange(0, byteLength));
+    mapped.set(new Uint8Array(data.buffer, data.byteOffset, byteLength));
+    source.gpuBuffer.unmap();
+    source.lastBatch = number;
+    destination.lastBatch = number;
+    commands.push({ source, destination, byteLength });
+    uploads.push(source);
+    return destination;
+  }
+
+  /** Makes the sources of uploads that are submitted, or never will be, ready for the next ones. */
+  #mapUploadsAgain({ uploads }: Batch): void {
+    for (const buffer of uploads.splice(0)) {
+      const mapped = calmly(() => buffer.gpuBuffer.mapAsync(MAP_MODE_WRITE));
+      this.#watch(mapped.then(() => this.#uploadBuffers.give(buffer)));
+    }
   }
 
   protected override free(storage: Storage): void {
@@ -274,7 +326,7 @@ export class WebGpuDevice extends Device {
 
   #newBatch(number: number): Batch {
     const uniforms = new UniformWriter(this.#uniformAlignment);
-    return { number, commands: [], flops: 0, begun: false, uniforms };
+    return { number, commands: [], flops: 0, begun: false, uploads: [], uniforms };
   }
 
   /** Submits what is recorded so far, unless that has to wait for something, so that the adapter works while the rest is recorded. */
@@ -288,6 +340,7 @@ export class WebGpuDevice extends Device {
     } catch (error) {
       this.#fail(typedError(error));
     }
+    this.#mapUploadsAgain(batch);
   }
 
   /**
@@ -318,9 +371,9 @@ export class WebGpuDevice extends Device {
     } catch (error) {
       this.#fail(typedError(error));
     }
+    if (this.#lost === undefined) this.#mapUploadsAgain(batch);
     this.#submittedBatch = batch.number;
-    this.#tensorBuffers.trim(batch.number - BATCHES_KEPT_FREE);
-    this.#stagingBuffers.trim(batch.number - BATCHES_KEPT_FREE);
+    for (const pool of this.#pools) pool.trim(batch.number - BATCHES_KEPT_FREE);
     return { batch: batch.number, checked };
   }
 
@@ -420,8 +473,16 @@ export class WebGpuDevice extends Device {
 
   #createBuffer(descriptor: GPUBufferDescriptor, failed: () => void): GPUBuffer {
     this.gpuDevice.pushErrorScope('out-of-memory');
-    const buffer = this.gpuDevice.createBuffer(descriptor);
-    const scope = calmly(() => this.gpuDevice.popErrorScope());
+    let buffer: GPUBuffer;
+    let scope: Promise<GPUError | null>;
+    try {
+      buffer = this.gpuDevice.createBuffer(descriptor);
+    } catch (cause) {
+      // Only of buffers that are born mapped; others turn out to be invalid.
+      throw new OutOfMemoryError(`webgpu device: expected ${descriptor.size} bytes, got: ${String(cause)}`, { cause });
+    } finally {
+      scope = calmly(() => this.gpuDevice.popErrorScope());
+    }
     this.#watch(
       scope.then(error => {
         if (error === null) return;
@@ -488,8 +549,7 @@ export class WebGpuDevice extends Device {
   #lose(reason: string): void {
     if (this.#lost !== undefined) return;
     this.#lost = new DeviceLostError(`webgpu device: ${reason}; create a new device`);
-    this.#tensorBuffers.destroyAll();
-    this.#stagingBuffers.destroyAll();
+    for (const pool of this.#pools) pool.destroyAll();
     this.#uniformBuffers.destroy();
     this.#bindGroups.clear();
     // Dawn holds on to listeners, and through this one to every pipeline of the device.

@@ -5,7 +5,14 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DeviceError, DeviceLostError, OutOfMemoryError, ShaderError, type Tensor } from '../../engine/index.ts';
+import {
+  DeviceError,
+  DeviceLostError,
+  type HostTensor,
+  OutOfMemoryError,
+  ShaderError,
+  type Tensor,
+} from '../../engine/index.ts';
 import type { Launch } from '../../engine/launch.ts';
 import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
 
@@ -206,6 +213,64 @@ if (probe === undefined) {
       assert.is((await begun.read()).data[63], 70);
     },
   );
+
+  test('on a GPU, uploads of every pass go by way of the same mapped buffers', async () => {
+    await using device = (await WebGpuDevice.open({ acceptSoftware: true, traits: { software: false } }))!;
+    const { gpuDevice } = device;
+    const createBuffer = gpuDevice.createBuffer.bind(gpuDevice);
+    const created: number[] = [];
+    gpuDevice.createBuffer = descriptor => {
+      if (descriptor.mappedAtCreation) created.push(descriptor.size);
+      return createBuffer(descriptor);
+    };
+    const size = 20_000;
+    const pass = (first: number) => {
+      const outputs = device.scope(() => {
+        const x = device.tensor({ shape: [size], data: values(size, first) });
+        const doubled = affine(x, 2);
+        x.dispose();
+        // Whatever buffer it gets, this one's values do not reach what was recorded before.
+        const late = device.tensor({ shape: [size], data: values(size, first + 7) });
+        return [doubled, affine(late, 1)];
+      });
+      const reads = Promise.all(outputs.map(output => output.read()));
+      for (const output of outputs) output.dispose();
+      return reads as Promise<[HostTensor, HostTensor]>;
+    };
+    const check = async (first: number) => {
+      const [doubled, late] = await pass(first);
+      assert.equal([doubled.data[0], doubled.data[size - 1]], [2 * first, 2 * (first + size - 1)]);
+      assert.equal([late.data[0], late.data[size - 1]], [first + 7, first + 7 + size - 1]);
+    };
+    await check(1);
+    assert.equal(created, [], 'weights, which come before the first pass, are uploaded once');
+    for (let run = 2; run < 12; run++) await check(run);
+    assert.equal(created, [80_128, 80_128]);
+
+    // Passes that overlap, and one that fails, get and give back their own.
+    await Promise.all([check(20), check(30), check(40)]);
+    const x = device.tensor({ shape: [size], data: values(size) });
+    assert.instance(await rejection(affine(x, 1, 0, 'not a shader').read()), ShaderError);
+    x.dispose();
+    const count = created.length;
+    for (let run = 0; run < 5; run++) await Promise.all([check(50), check(60), check(70)]);
+    assert.is(created.length, count);
+    for (let batch = 0; batch < 12; batch++) {
+      affine(device.tensor({ shape: [1], data: values(1) }), 1);
+      await device.finish();
+    }
+    const kept = device.memory.reservedBytes;
+    assert.ok(kept < 80_000 * 4, `${kept} bytes are kept`);
+
+    gpuDevice.createBuffer = () => {
+      throw new RangeError('createBuffer failed');
+    };
+    assert.throws(
+      () => device.tensor({ shape: [10 * size], data: values(10 * size) }),
+      (error: Error) =>
+        error instanceof OutOfMemoryError && /expected 800000 bytes, got: RangeError/.test(error.message),
+    );
+  });
 
   testOnDevice('a tensor disposed while it is being read keeps its values', async device => {
     const x = affine(device.tensor({ shape: [64], data: values(64) }), 1);
