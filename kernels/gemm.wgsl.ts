@@ -10,13 +10,15 @@ export type GemmForm =
   | {
       /**
        * For GPUs: a tile of each operand goes through workgroup memory, and a thread holds `threadRows` x 4
-       * `threadQuads` of the product in registers.
+       * `threadQuads` of the product in registers. Each of `slices` groups of threads, a power of two, takes another part
+       * of K; their sums are added in the end.
        */
       readonly kind: 'tiled';
       readonly tileRows: number;
       readonly tileColumns: number;
       readonly threadRows: number;
       readonly threadQuads: number;
+      readonly slices: number;
     }
   | {
       /**
@@ -33,36 +35,63 @@ export type GemmForm =
       readonly threadRows: number;
     };
 
+type TiledForm = Extract<GemmForm, { kind: 'tiled' }>;
+
 export interface GemmSize {
   readonly batches: number;
   readonly rows: number;
   readonly columns: number;
+  /** Quads along K, of one tap. */
+  readonly quads: number;
+  /** Stretches of K; default 1. */
+  readonly taps?: number;
 }
 
 /** Threads per workgroup of the forms without barriers; few, so that small products still use every core. */
 const UNTILED_THREADS = 16;
 
-/** A GPU is busy from about this many workgroups on. */
-const WORKGROUPS_TO_FILL_A_GPU = 128;
+/** Quads along K of a tile in workgroup memory. */
+const TILE_QUADS = 4;
 
-/** Chooses by shape, adapter, and how many `taps` the operation has. */
-export function gemmForm({ batches, rows, columns }: GemmSize, traits: AdapterTraits, taps = 1): GemmForm {
-  if (traits.software) {
-    const lanes = traits.subgroupSize;
-    if (lanes === 0 || lanes > 16) return { kind: 'plain', threadRows: 8 };
-    // More rows share a load, but the last tile may be mostly empty: 32 rows are a fifth faster than 16, those half than 8.
-    const cost = (threadRows: number) => Math.ceil(rows / threadRows) * (threadRows + 12);
-    const candidates = [8, 16, 24, 32].filter(threadRows => threadRows % lanes === 0);
-    const threadRows = candidates.reduce((best, candidate) => (cost(candidate) <= cost(best) ? candidate : best));
-    return { kind: 'broadcast', threadRows, lanes };
+export function gemmForm(size: GemmSize, traits: AdapterTraits): GemmForm {
+  if (!traits.software) return tiledForm(size, traits);
+  const lanes = traits.subgroupSize;
+  if (lanes === 0 || lanes > 16) return { kind: 'plain', threadRows: 8 };
+  // More rows share a load, but the last tile may be mostly empty: 32 rows are a fifth faster than 16, those half than 8.
+  const cost = (threadRows: number) => Math.ceil(size.rows / threadRows) * (threadRows + 12);
+  const candidates = [8, 16, 24, 32].filter(threadRows => threadRows % lanes === 0);
+  const threadRows = candidates.reduce((best, candidate) => (cost(candidate) <= cost(best) ? candidate : best));
+  return { kind: 'broadcast', threadRows, lanes };
+}
+
+/**
+ * The more tiles there are, the more work a thread gets, since it reads less for each operation then; where tiles are too few
+ * to keep a GPU busy, K is sliced. The limits are those of an H200, which has 132 multiprocessors: there a form that suits
+ * another size takes up to twice as long.
+ */
+function tiledForm(size: GemmSize, traits: AdapterTraits): TiledForm {
+  const { batches, rows, columns, quads, taps = 1 } = size;
+  const tiles = (side: number) => batches * Math.ceil(rows / side) * Math.ceil(columns / side);
+  const large = rows > 32 && columns > 32 ? tiles(64) : 0;
+  if (large >= 300) {
+    // A short K leaves little time to wait for loads in; more threads wait better.
+    const threadRows = taps === 1 && quads <= 128 ? 4 : 8;
+    return { kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows, threadQuads: 1, slices: 1 };
   }
-  const tiles = (tileRows: number, tileColumns: number) =>
-    batches * Math.ceil(rows / tileRows) * Math.ceil(columns / tileColumns);
-  if (rows > 32 && tiles(64, 64) >= WORKGROUPS_TO_FILL_A_GPU) {
-    // With several taps a thread holds everything twice; beyond 128 registers fewer threads fit on a GPU at a time.
-    return { kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows: 8, threadQuads: taps > 1 ? 1 : 2 };
+  const sliced = (form: TiledForm): TiledForm => {
+    const isEmpty = form.slices > Math.ceil(quads / TILE_QUADS);
+    const isTooLarge = 16 * memoryOf(form, form.tileRows + 1).quads > traits.maxWorkgroupStorageBytes;
+    return form.slices > 1 && (isEmpty || isTooLarge) ? sliced({ ...form, slices: form.slices / 2 }) : form;
+  };
+  if (large >= 150 && taps > 1) {
+    return sliced({ kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows: 8, threadQuads: 2, slices: 2 });
   }
-  return { kind: 'tiled', tileRows: 32, tileColumns: 32, threadRows: 4, threadQuads: 1 };
+  if (large >= 80) {
+    const slices = large >= 150 ? 2 : 4;
+    return sliced({ kind: 'tiled', tileRows: 64, tileColumns: 32, threadRows: 8, threadQuads: 1, slices });
+  }
+  const slices = tiles(32) < 300 ? 4 : tiles(32) < 900 ? 2 : 1;
+  return sliced({ kind: 'tiled', tileRows: 32, tileColumns: 32, threadRows: 4, threadQuads: 1, slices });
 }
 
 /**
@@ -112,13 +141,11 @@ const SIZES = ['rows', 'columns', 'quads', 'rowTiles', 'tiles', 'tilesPerBatch']
 
 /**
  * The dispatch of that shader.
- * @param quads along K, of one tap
  * @param uniforms values of the operation's `uniforms`
  */
 export function gemmDispatch(
-  { batches, rows, columns }: GemmSize,
+  { batches, rows, columns, quads }: GemmSize,
   form: GemmForm,
-  quads: number,
   uniforms: readonly number[],
 ): Pick<WgslProgram, 'workgroups' | 'scalars'> {
   const { tileRows, tileColumns } = tileOf(form);
@@ -203,16 +230,24 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`;
 }
 
-/** Quads along K of a tile in workgroup memory. */
-const TILE_QUADS = 4;
+/** Quads of workgroup memory: of a slice, its left tile and then its right one; of all slices. */
+function memoryOf({ tileRows, tileColumns, slices }: TiledForm, leftStride: number) {
+  const left = TILE_QUADS * leftStride;
+  const slice = left + TILE_QUADS * tileColumns;
+  // In the end the sums of half of the slices.
+  return { left, slice, quads: Math.max(slices * slice, ((slices >> 1) * tileRows * tileColumns) / 4) };
+}
 
-function tiledMain(form: Extract<GemmForm, { kind: 'tiled' }>, { taps = 1, leftNeighbours }: GemmOperation): string {
-  const { tileRows, tileColumns, threadRows, threadQuads } = form;
+function tiledMain(form: TiledForm, { taps = 1, leftNeighbours }: GemmOperation): string {
+  const { tileRows, tileColumns, threadRows, threadQuads, slices } = form;
   const columnQuads = tileColumns / 4;
   const threadColumns = columnQuads / threadQuads;
-  const threads = (tileRows / threadRows) * threadColumns;
-  // The odd stride spreads neighbouring quads of a row over the memory banks.
+  // Rows of neighbouring threads lie side by side in workgroup memory, in different banks.
+  const rowStep = tileRows / threadRows;
+  const threads = rowStep * threadColumns;
+  // The odd stride spreads neighbouring quads of a row over the banks.
   const leftStride = leftNeighbours === 'quads' ? tileRows + 1 : tileRows;
+  const memory = memoryOf(form, leftStride);
   const leftLoads = (tileRows * TILE_QUADS) / threads;
   const rightLoads = (columnQuads * TILE_QUADS * 4) / threads;
   const places = [
@@ -236,14 +271,28 @@ function tiledMain(form: Extract<GemmForm, { kind: 'tiled' }>, { taps = 1, leftN
   const stores = [
     lines(leftLoads, i => {
       const value = `select(vec4f(), loadedLeft${i}, base + leftQuad${i} <= lastQuad)`;
-      return `leftTile[leftQuad${i} * ${leftStride}u + leftRow${i}] = ${value};`;
+      return `memory[leftTile + leftQuad${i} * ${leftStride}u + leftRow${i}] = ${value};`;
     }),
     lines(rightLoads, i => {
       const value = `select(vec4f(), loadedRight${i}, 4u * base + rightRow${i} <= lastK)`;
-      return `rightTile[rightRow${i} * ${columnQuads}u + rightQuad] = ${value};`;
+      return `memory[rightTile + rightRow${i} * ${columnQuads}u + rightQuad] = ${value};`;
     }),
   ].join('\n');
-  const sum = (index: number) => `sum${Math.floor(index / threadQuads)}_${index % threadQuads}`;
+  const reads = [
+    lines(
+      threadRows,
+      row => `let left${row} = memory[leftTile + quad * ${leftStride}u + threadRow + ${row * rowStep}u];`,
+    ),
+    lines(4, k =>
+      lines(threadQuads, quad => {
+        const place = `(4u * quad + ${k}u) * ${columnQuads}u + threadQuad + ${quad * threadColumns}u`;
+        return `let right${k}_${quad} = memory[rightTile + ${place}];`;
+      }),
+    ),
+  ].join('\n');
+  const sums = Array.from({ length: threadRows * threadQuads }, (_, index) => {
+    return `sum${Math.floor(index / threadQuads)}_${index % threadQuads}`;
+  });
   const multiply = lines(threadRows, row =>
     COMPONENTS.flatMap((c, k) =>
       Array.from(
@@ -252,37 +301,32 @@ function tiledMain(form: Extract<GemmForm, { kind: 'tiled' }>, { taps = 1, leftN
       ),
     ).join(' '),
   );
-  const reads = [
-    lines(threadRows, row => `let left${row} = leftTile[quad * ${leftStride}u + threadRow + ${row}u];`),
-    lines(4, k =>
-      lines(threadQuads, quad => {
-        const offset = quad * threadColumns;
-        return `let right${k}_${quad} = rightTile[(4u * quad + ${k}u) * ${columnQuads}u + threadQuad + ${offset}u];`;
-      }),
-    ),
-  ].join('\n');
   return /* wgsl */ `
-var<workgroup> leftTile: array<vec4f, ${TILE_QUADS * leftStride}>;
-var<workgroup> rightTile: array<vec4f, ${TILE_QUADS * 4 * columnQuads}>;
+var<workgroup> memory: array<vec4f, ${memory.quads}>;
 
-@compute @workgroup_size(${threads})
+@compute @workgroup_size(${slices * threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
+        @builtin(local_invocation_index) invocation: u32) {
   let index = group.y * groups.x + group.x;
   if (index >= sizes.tiles) { return; }
   let tile = tileAt(index);
-  let threadRow = thread / ${threadColumns}u * ${threadRows}u;
+  let slice = invocation / ${threads}u;
+  let thread = invocation % ${threads}u;
+  let leftTile = slice * ${memory.slice}u;
+  let rightTile = leftTile + ${memory.left}u;
+  let threadRow = thread / ${threadColumns}u;
   let threadQuad = thread % ${threadColumns}u;
   let lastRow = sizes.rows - 1u;
   let lastQuad = sizes.quads - 1u;
   let lastK = 4u * sizes.quads - 1u;
   ${places}
   let start = columnsAt(tile.batch, tile.column + 4u * rightQuad);
-  ${lines(threadRows * threadQuads, index => `var ${sum(index)} = vec4f();`)}
+  ${sums.map(sum => `var ${sum} = vec4f();`).join(' ')}
   ${overTaps(
     taps,
-    Array.from({ length: threadRows * threadQuads }, (_, index) => sum(index)),
-    /* wgsl */ `for (var base = 0u; base < sizes.quads; base += ${TILE_QUADS}u) {
+    sums,
+    /* wgsl */ `for (var first = 0u; first < sizes.quads; first += ${slices * TILE_QUADS}u) {
+      let base = first + slice * ${TILE_QUADS}u;
       ${loads}
       ${stores}
       workgroupBarrier();
@@ -293,13 +337,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       workgroupBarrier();
     }`,
   )}
-  var sums = array<vec4f, ${threadRows * threadQuads}>(${commaSeparated(threadRows * threadQuads, sum)});
-  for (var i = 0u; i < ${threadRows * threadQuads}u; i++) {
-    let row = tile.row + threadRow + i / ${threadQuads}u;
+  ${addSlices(slices, threads, sums)}
+  var sums = array<vec4f, ${sums.length}>(${sums.join(', ')});
+  for (var i = 0u; i < ${sums.length}u; i++) {
+    let row = tile.row + threadRow + i / ${threadQuads}u * ${rowStep}u;
     let column = tile.column + 4u * (threadQuad + i % ${threadQuads}u * ${threadColumns}u);
     if (row < sizes.rows && column < sizes.columns) { finish(tile.batch, row, column, sums[i]); }
   }
 }`;
+}
+
+/** Leaves the first slice with the sums of all: each time the upper half of them hands its own to the lower half. */
+function addSlices(slices: number, threads: number, sums: readonly string[]): string {
+  if (slices === 1) return '';
+  const half = slices / 2;
+  const place = (index: number) => `memory[slice % ${half}u * ${threads}u + thread + ${index * half * threads}u]`;
+  return /* wgsl */ `
+  if (slice >= ${half}u && slice < ${slices}u) { ${sums.map((sum, i) => `${place(i)} = ${sum};`).join(' ')} }
+  workgroupBarrier();
+  if (slice < ${half}u) { ${sums.map((sum, i) => `${sum} += ${place(i)};`).join(' ')} }
+  ${half > 1 ? 'workgroupBarrier();' : 'if (slice > 0u) { return; }'}
+  ${addSlices(half, threads, sums)}`;
 }
 
 /** What follows the product. */

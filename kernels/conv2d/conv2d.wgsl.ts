@@ -69,13 +69,13 @@ export function conv2dProgram(traits: AdapterTraits, launch: Conv2dLaunch): Wgsl
     pointwise: order === 'taps' && places === 1 && stride === 1 && outHeight === height && pixels % 4 === 0,
     padded: places > 1 || paddingTop > 0 || paddingLeft > 0,
   };
-  const size = { batches: batch, rows: outChannels, columns: pixels };
-  const form = gemmForm(size, traits, tapsOf(window));
   const quads = order === 'taps' ? inChannels / 4 : quadsOf(inChannels * places);
+  const size = { batches: batch, rows: outChannels, columns: pixels, quads, taps: tapsOf(window) };
+  const form = gemmForm(size, traits);
   const uniforms = [inChannels, height, width, outWidth, stride, dilation, paddingTop, paddingLeft];
   return {
     code: productCode(form, window, elementType(pixels), endingOf(launch)),
-    ...gemmDispatch(size, form, quads, uniforms),
+    ...gemmDispatch(size, form, uniforms),
   };
 }
 

@@ -34,11 +34,11 @@ export function packLinearForWebGpu({ shape, data }: HostTensor): HostTensor {
 /** x · Wᵀ with bias, residual and activation. */
 export function linearProgram(traits: AdapterTraits, launch: LinearSizes): WgslProgram {
   const { rows, inFeatures, outFeatures, bias, residual, activation } = launch;
-  const size = { batches: 1, rows, columns: outFeatures };
+  const size = { batches: 1, rows, columns: outFeatures, quads: quadsOf(inFeatures) };
   const form = gemmForm(size, traits);
   return {
     code: linearCode(form, elementType(inFeatures), elementType(outFeatures), { bias, residual, activation }),
-    ...gemmDispatch(size, form, quadsOf(inFeatures), [inFeatures, quadsOf(outFeatures)]),
+    ...gemmDispatch(size, form, [inFeatures, quadsOf(outFeatures)]),
   };
 }
 

@@ -24,12 +24,12 @@ export interface MatmulSizes {
 
 export function matmulProgram(traits: AdapterTraits, launch: MatmulSizes): WgslProgram {
   const { batches, rows, inner, columns, transposeB, aShared, bShared } = launch;
-  const size = { batches, rows, columns };
+  const size = { batches, rows, columns, quads: quadsOf(inner) };
   const form = gemmForm(size, traits);
   const strides = [aShared ? 0 : rows * inner, bShared ? 0 : inner * columns];
   return {
     code: matmulCode(form, elementType(inner), elementType(columns), transposeB),
-    ...gemmDispatch(size, form, quadsOf(inner), [inner, ...strides]),
+    ...gemmDispatch(size, form, [inner, ...strides]),
   };
 }
 
