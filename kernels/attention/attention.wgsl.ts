@@ -25,17 +25,38 @@ export interface AttentionSizes {
 }
 
 /**
- * `tiled`, for GPUs: a workgroup takes 32 queries and brings the keys and values through workgroup memory. `broadcast`, for
+ * `tiled`, for GPUs: a workgroup takes 32 queries and brings the keys and values through workgroup memory; slices of its
+ * threads take other keys each (see `attentionSlices`). `broadcast`, for
  * software adapters: each lane of a subgroup loads another key or channel and broadcasts it (see gemm.wgsl.ts). `single`,
  * for adapters without the means: an invocation takes one query.
  */
 export type AttentionKind = 'tiled' | 'broadcast' | 'single';
 
 export function attentionKind(form: AttentionForm, traits: AdapterTraits): AttentionKind {
-  if (!traits.software) return tiledBytes(form) <= traits.maxWorkgroupStorageBytes ? 'tiled' : 'single';
+  if (!traits.software) return tiledBytes(form, 1) <= traits.maxWorkgroupStorageBytes ? 'tiled' : 'single';
   const lanesFit = traits.subgroupSize > 0 && KEYS_PER_TILE % traits.subgroupSize === 0;
   return lanesFit && form.valueWidth <= 64 ? 'broadcast' : 'single';
 }
+
+/** From about this many workgroups on a GPU is busy with one slice in each. */
+const WORKGROUPS_TO_FILL_A_GPU = 1024;
+/** As many as make up the 256 invocations that every adapter takes. */
+const MOST_SLICES = 4;
+
+/**
+ * Into how many slices the tiled form divides the keys, a power of two: with few queries there are few workgroups, and a
+ * GPU would wait for each to walk all keys.
+ */
+export function attentionSlices(form: AttentionForm, sizes: AttentionSizes, traits: AdapterTraits): number {
+  if (queryTiles(sizes) >= WORKGROUPS_TO_FILL_A_GPU) return 1;
+  const useful = Math.min(Math.ceil(sizes.keys / KEYS_PER_TILE), MOST_SLICES);
+  let slices = 1;
+  while (slices < useful && tiledBytes(form, 2 * slices) <= traits.maxWorkgroupStorageBytes) slices *= 2;
+  return slices;
+}
+
+/** Workgroups of the tiled form. */
+const queryTiles = ({ batch, heads, queries }: AttentionSizes) => batch * heads * Math.ceil(queries / QUERIES_PER_TILE);
 
 /** Bindings: query 0, query position 1, key 2, key position 3, value 4, mask 5, output 6, weights 7, then the sizes. */
 export function planAttention(traits: AdapterTraits, form: AttentionForm, sizes: AttentionSizes): WgslProgram {
@@ -43,8 +64,8 @@ export function planAttention(traits: AdapterTraits, form: AttentionForm, sizes:
   const scalars = [batch, heads, queries, keys, { f32: scale }];
   switch (attentionKind(form, traits)) {
     case 'tiled': {
-      const tiles = batch * heads * Math.ceil(queries / QUERIES_PER_TILE);
-      return { code: tiledCode(form), workgroups: workgroupGrid(tiles), scalars };
+      const slices = attentionSlices(form, sizes, traits);
+      return { code: tiledCode(form, slices), workgroups: workgroupGrid(queryTiles(sizes)), scalars };
     }
     case 'broadcast': {
       const lanes = traits.subgroupSize;
@@ -56,7 +77,9 @@ export function planAttention(traits: AdapterTraits, form: AttentionForm, sizes:
   }
 }
 
-const tiledCode = memoized((form: AttentionForm) => declarations(form, 'tiled') + tiledMain(form));
+const tiledCode = memoized(
+  (form: AttentionForm, slices: number) => declarations(form, 'tiled') + tiledMain(form, slices),
+);
 const broadcastCode = memoized(
   (form: AttentionForm, lanes: number) =>
     `enable subgroups;\n${declarations(form, 'broadcast')}${broadcastMain(form, lanes)}`,
@@ -234,112 +257,166 @@ fn valueOf(tile: Tile, keyIndex: u32, channel: u32) -> f32 {
 }`;
 }
 
-const QUERIES_PER_TILE = 32;
-const TILED_THREADS = 64;
-/** Rows of tiles in workgroup memory are a quad longer than they need be, so that columns lie in different banks. */
-const STRIDE = 33;
+/** As many as keys, so that a tile of values has room for the queries' totals. */
+const QUERIES_PER_TILE = KEYS_PER_TILE;
+/** Threads of a slice, a square of 8 x 8. */
+const SLICE_THREADS = 64;
 
 const scoreQuadsOf = (form: AttentionForm) => termsOf(form).length * quadsOf(form.width);
 
-/** Quads of the tiles in workgroup memory. */
-function tileQuads(form: AttentionForm): { query: number; key: number; value: number } {
-  const query = scoreQuadsOf(form) * STRIDE;
-  const exponentials = (KEYS_PER_TILE / 4) * STRIDE;
-  return { query, key: Math.max(query, exponentials), value: KEYS_PER_TILE * quadsOf(form.valueWidth) };
+/**
+ * Rows and columns of the tiles in workgroup memory, in quads. Where threads read columns, rows are a quad longer than they
+ * need be, so that columns lie in different banks.
+ */
+function tileShapes(form: AttentionForm) {
+  const scoreQuads = scoreQuadsOf(form);
+  return {
+    query: [scoreQuads, QUERIES_PER_TILE + 1],
+    // Later the exponentials, a row for each x.
+    key: [Math.max(scoreQuads, 8), KEYS_PER_TILE + 1],
+    value: [KEYS_PER_TILE, quadsOf(form.valueWidth)],
+    partial: [8, 8 + 1],
+  } as const;
 }
 
-/** Floats of workgroup memory in which threads tell each other what they found. */
-const PARTIALS = 8 * STRIDE;
-
-/** Workgroup memory of the tiled form. */
-function tiledBytes(form: AttentionForm): number {
-  const { query, key, value } = tileQuads(form);
-  return 16 * (query + key + value) + 4 * PARTIALS;
+/** Workgroup memory of the tiled form: slices share the queries. */
+function tiledBytes(form: AttentionForm, slices: number): number {
+  const { query, key, value, partial } = tileShapes(form);
+  const quads = ([rows, columns]: readonly [number, number]) => rows * columns;
+  return 16 * (quads(query) + slices * (quads(key) + quads(value) + quads(partial)));
 }
+
+/** The `index`-th of the quads x, x + 8, … that a thread has of a row; beyond the last quad that one again. */
+const threadQuad = (quads: number, index: number) =>
+  8 * (index + 1) <= quads ? `x + ${8 * index}u` : `min(x + ${8 * index}u, ${quads - 1}u)`;
+
+/** A statement for each of a thread's quads that there is. */
+const eachQuad = (quads: number, statement: (quad: string, index: number) => string) =>
+  lines(Math.ceil(quads / 8), index => {
+    const quad = `x + ${8 * index}u`;
+    const text = statement(quad, index);
+    return 8 * (index + 1) <= quads ? text : `if (${quad} < ${quads}u) { ${text} }`;
+  });
 
 /**
- * Threads form a square of 8 x 8: thread (x, y) has queries 4 y… and keys x, x + 8, … of the scores, and channel quads x,
- * x + 8, … of the output: so that neighbouring threads read neighbouring quads, which lie in different banks.
+ * Slice s takes the tiles of keys s, s + slices, …; in the end what slices found is united the way tiles are. In a slice,
+ * thread (x, y) has queries 4 y… and keys x, x + 8, … of the scores, and channel quads x, x + 8, … of the output: so
+ * that neighbouring threads read neighbouring quads, which lie in different banks.
+ *
+ * Compilers clamp each index of an array in workgroup memory that they cannot bound. Tiles are arrays of arrays, so that in
+ * inner loops, once these are unrolled, one index is constant and the other stays the same.
  */
-function tiledMain(form: AttentionForm): string {
+function tiledMain(form: AttentionForm, slices: number): string {
   const { width, valueWidth, weights } = form;
   const quads = quadsOf(width);
-  const scoreQuads = scoreQuadsOf(form);
   const valueQuads = quadsOf(valueWidth);
   const threadQuads = Math.ceil(valueQuads / 8);
-  const load = (target: string, source: string, rowOf: string, first: number, scale = '') => /* wgsl */ `
-    for (var slot = thread; slot < ${32 * quads}u; slot += ${TILED_THREADS}u) {
-      let quad = slot % ${quads}u;
-      let row = slot / ${quads}u;
-      ${target}[(${first}u + quad) * ${STRIDE}u + row] = ${source}Quad(${rowOf}, quad)${scale};
-    }`;
+  const components = ['x', 'y', 'z', 'w'];
   const loadQueries = termsOf(form)
     .map(([queries], term) =>
-      load('queryTile', queries, 'queryRow(tile, tile.query + row)', term * quads, ' * sizes.scale'),
+      eachQuad(
+        quads,
+        quad => `queryTile[${term * quads}u + ${quad}][row] = ${queries}Quad(source, ${quad}) * sizes.scale;`,
+      ),
     )
-    .join('');
-  const loadKeys = termsOf(form)
-    .map(([, keys], term) => load('keyTile', keys, 'keyRow(tile, base + row)', term * quads))
-    .join('');
+    .join('\n');
+  const keyParts = termsOf(form).map(([, source], term) => ({
+    source,
+    quads,
+    place: (row: string, quad: string) => `keyTile[slice][${term * quads}u + ${quad}][${row}]`,
+  }));
+  const valuePart = {
+    source: 'value',
+    quads: valueQuads,
+    place: (row: string, quad: string) => `valueTile[slice][${row}][${quad}]`,
+  };
+  // A thread loads quads x, x + 8, … of rows y, y + 8, …, all of them before the first store, so that it waits but once.
+  const load = (parts: readonly (typeof valuePart)[]) => /* wgsl */ `
+    ${lines(KEYS_PER_TILE / 8, r => `let row${r} = keyRow(tile, base + y + ${8 * r}u);`)}
+    ${parts
+      .map(({ source, quads }) =>
+        lines(KEYS_PER_TILE / 8, r =>
+          lines(Math.ceil(quads / 8), q => `let ${source}${r}_${q} = ${source}Quad(row${r}, ${threadQuad(quads, q)});`),
+        ),
+      )
+      .join('\n')}
+    ${lines(KEYS_PER_TILE / 8, r => {
+      const row = `y + ${8 * r}u`;
+      const stores = parts.map(({ source, quads, place }) =>
+        eachQuad(
+          quads,
+          (quad, q) => `${place(row, quad)} = select(vec4f(), ${source}${r}_${q}, base + ${row} < sizes.keys);`,
+        ),
+      );
+      return stores.join('\n');
+    })}`;
   // score{i}: query 4 y + i with four keys.
   const scores = /* wgsl */ `
     ${lines(4, i => `var score${i} = vec4f();`)}
-    for (var quad = 0u; quad < ${scoreQuads}u; quad++) {
-      ${lines(4, j => `let key${j} = keyTile[quad * ${STRIDE}u + x + ${8 * j}u];`)}
-      ${lines(
-        4,
-        i => `{
-        let query = queryTile[quad * ${STRIDE}u + 4u * y + ${i}u];
-        score${i} += vec4f(${commaSeparated(4, j => `dot(query, key${j})`)});
+    for (var quad = 0u; quad < ${scoreQuadsOf(form)}u; quad++) {
+      ${lines(4, j => `let key${j} = keyTile[slice][quad][x + ${8 * j}u];`)}
+      ${lines(4, i => `let query${i} = queryTile[quad][4u * y + ${i}u];`)}
+      ${components
+        .map(
+          c => /* wgsl */ `{
+        let keys = vec4f(${commaSeparated(4, j => `key${j}.${c}`)});
+        ${lines(4, i => `score${i} = fma(vec4f(query${i}.${c}), keys, score${i});`)}
       }`,
-      )}
+        )
+        .join('\n')}
     }
     let keyIndices = base + x + vec4u(0, 8, 16, 24);
     let exists = keyIndices < vec4u(sizes.keys);
     let lastKey = sizes.keys - 1u;
     let bias = vec4f(${commaSeparated(4, j => `biasOf(tile.batch, min(keyIndices[${j}], lastKey))`)});
     ${lines(4, i => `score${i} = select(vec4f(LOWEST), score${i} + bias, exists);`)}`;
-  const tiles = tileQuads(form);
+  // All slices walk as often, because they meet at barriers: the last tile of some may lie beyond the last key.
+  const eachTile = (body: string) => /* wgsl */ `
+  for (var first = 0u; first < sizes.keys; first += ${slices * KEYS_PER_TILE}u) {
+    let base = first + ${KEYS_PER_TILE}u * slice;
+    ${body}
+  }`;
+  const ofSlices = (term: (slice: number) => string) => Array.from({ length: slices }, (_, s) => term(s)).join(' + ');
+  const shapes = tileShapes(form);
+  const tileType = ([rows, columns]: readonly [number, number]) => `array<array<vec4f, ${columns}>, ${rows}>`;
   return /* wgsl */ `
-var<workgroup> queryTile: array<vec4f, ${tiles.query}>;
-/** Keys; once there are scores, each x's exponentials of each query. */
-var<workgroup> keyTile: array<vec4f, ${tiles.key}>;
-var<workgroup> valueTile: array<vec4f, ${tiles.value}>;
-/** What each x knows of each query. */
-var<workgroup> partial: array<f32, ${PARTIALS}>;
+var<workgroup> queryTile: ${tileType(shapes.query)};
+/** Keys; once there are scores, each x's exponentials of each query. Of this and the following, each slice has its own. */
+var<workgroup> keyTile: array<${tileType(shapes.key)}, ${slices}>;
+/** Values; in the end the slice's share of the output, a row for each query. */
+var<workgroup> valueTile: array<${tileType(shapes.value)}, ${slices}>;
+/** What each x knows of each y's queries. */
+var<workgroup> partial: array<${tileType(shapes.partial)}, ${slices}>;
 
 fn highestOf(v: vec4f) -> f32 {
   let pair = select(v.xy, v.zw, v.zw > v.xy);
   return select(pair.x, pair.y, pair.y > pair.x);
 }
 
-@compute @workgroup_size(${TILED_THREADS})
+@compute @workgroup_size(${slices * SLICE_THREADS})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
   let tile = tileAt(group.y * groups.x + group.x, ${QUERIES_PER_TILE}u);
   if (tile.batch >= sizes.batch) { return; }
   let x = thread % 8u;
-  let y = thread / 8u;
-  ${loadQueries}
+  let y = thread / 8u % 8u;
+  let slice = thread / ${SLICE_THREADS}u;
+  for (var row = thread / 8u; row < ${QUERIES_PER_TILE}u; row += ${8 * slices}u) {
+    let source = queryRow(tile, tile.query + row);
+    ${loadQueries}
+  }
   var highest = vec4f(LOWEST);
   var normaliser = vec4f();
-  ${lines(4 * threadQuads, i => `var total${i} = vec4f();`)}
-  for (var base = 0u; base < sizes.keys; base += ${KEYS_PER_TILE}u) {
-    ${loadKeys}
-    for (var slot = thread; slot < ${32 * valueQuads}u; slot += ${TILED_THREADS}u) {
-      let keyIndex = base + slot / ${valueQuads}u;
-      // Beyond the last key the exponentials are zero, but zero times infinity is not.
-      valueTile[slot] = select(vec4f(), valueQuad(keyRow(tile, keyIndex), slot % ${valueQuads}u), keyIndex < sizes.keys);
-    }
+  ${lines(4, i => lines(threadQuads, q => `var total${i}_${q} = vec4f();`))}
+  ${eachTile(/* wgsl */ `
+    // Beyond the last key the exponentials are zero, and so must the values be, since zero times infinity is not.
+    ${load([...keyParts, valuePart])}
     workgroupBarrier();
     ${scores}
-    ${lines(4, i => `partial[x * ${STRIDE}u + 4u * y + ${i}u] = highestOf(score${i});`)}
+    partial[slice][x][y] = vec4f(${commaSeparated(4, i => `highestOf(score${i})`)});
     workgroupBarrier();
     let before = highest;
-    for (var other = 0u; other < 8u; other++) {
-      let first = other * ${STRIDE}u + 4u * y;
-      highest = higher(highest, vec4f(${commaSeparated(4, i => `partial[first + ${i}u]`)}));
-    }
+    for (var other = 0u; other < 8u; other++) { highest = higher(highest, partial[slice][other][y]); }
     let correction = exponential(before - highest);
     normaliser *= correction;
     ${lines(
@@ -347,45 +424,57 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       i => `{
       let e = select(vec4f(), exponential(score${i} - highest[${i}]), exists);
       normaliser[${i}] += e.x + e.y + e.z + e.w;
-      keyTile[x * ${STRIDE}u + 4u * y + ${i}u] = e;
-      ${lines(threadQuads, q => `total${i * threadQuads + q} *= correction[${i}];`)}
+      keyTile[slice][x][4u * y + ${i}u] = e;
+      ${lines(threadQuads, q => `total${i}_${q} *= correction[${i}];`)}
     }`,
     )}
     workgroupBarrier();
-    for (var other = 0u; other < ${KEYS_PER_TILE / 4}u; other++) {
-      ${lines(4, i => `let e${i} = keyTile[other * ${STRIDE}u + 4u * y + ${i}u];`)}
+    for (var other = 0u; other < 8u; other++) {
+      ${lines(4, i => `let e${i} = keyTile[slice][other][4u * y + ${i}u];`)}
       ${lines(threadQuads, q =>
         lines(
           4,
           k => `{
-        let v = valueTile[(other + ${8 * k}u) * ${valueQuads}u + min(x + ${8 * q}u, ${valueQuads - 1}u)];
-        ${lines(4, i => `total${i * threadQuads + q} = fma(vec4f(e${i}[${k}]), v, total${i * threadQuads + q});`)}
+        let v = valueTile[slice][other + ${8 * k}u][${threadQuad(valueQuads, q)}];
+        ${lines(4, i => `total${i}_${q} = fma(vec4f(e${i}[${k}]), v, total${i}_${q});`)}
       }`,
         ),
       )}
     }
-    workgroupBarrier();
-  }
-  ${lines(4, i => `partial[x * ${STRIDE}u + 4u * y + ${i}u] = normaliser[${i}];`)}
+    workgroupBarrier();`)}
+  // The threads of a slice unite what they found, then the slices: a slice that saw no key has a normaliser of zero.
+  partial[slice][x][y] = normaliser;
   workgroupBarrier();
   normaliser = vec4f();
-  for (var other = 0u; other < 8u; other++) {
-    let first = other * ${STRIDE}u + 4u * y;
-    normaliser += vec4f(${commaSeparated(4, i => `partial[first + ${i}u]`)});
-  }
-  ${lines(
-    4,
-    i => `if (tile.query + 4u * y + ${i}u < sizes.queries) {
-    let row = queryRow(tile, tile.query + 4u * y + ${i}u);
-    ${lines(threadQuads, q => `if (x + ${8 * q}u < ${valueQuads}u) { storeOutput(row, x + ${8 * q}u, total${i * threadQuads + q} / normaliser[${i}]); }`)}
-  }`,
+  for (var other = 0u; other < 8u; other++) { normaliser += partial[slice][other][y]; }
+  workgroupBarrier();
+  partial[slice][x][y] = highest;
+  workgroupBarrier();
+  let before = highest;
+  ${lines(slices, s => `highest = higher(highest, partial[${s}][x][y]);`)}
+  workgroupBarrier();
+  let correction = exponential(before - highest);
+  partial[slice][x][y] = normaliser * correction;
+  workgroupBarrier();
+  normaliser = ${ofSlices(s => `partial[${s}][x][y]`)};
+  ${lines(4, i =>
+    eachQuad(
+      valueQuads,
+      (quad, q) => `valueTile[slice][4u * y + ${i}u][${quad}] = total${i}_${q} * correction[${i}] / normaliser[${i}];`,
+    ),
   )}
+  workgroupBarrier();
+  let queriesHere = min(${QUERIES_PER_TILE}u, sizes.queries - tile.query);
+  for (var row = thread / 8u; row < queriesHere; row += ${8 * slices}u) {
+    let outputRow = queryRow(tile, tile.query + row);
+    ${eachQuad(valueQuads, quad => `storeOutput(outputRow, ${quad}, ${ofSlices(s => `valueTile[${s}][row][${quad}]`)});`)}
+  }
   ${
     weights
       ? /* wgsl */ `
   let firstRow = (tile.batch * sizes.heads + tile.head) * sizes.queries + tile.query + 4u * y;
-  for (var base = 0u; base < sizes.keys; base += ${KEYS_PER_TILE}u) {
-    ${loadKeys}
+  ${eachTile(/* wgsl */ `
+    ${load(keyParts)}
     workgroupBarrier();
     ${scores}
     ${lines(
@@ -397,8 +486,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       }
     }`,
     )}
-    workgroupBarrier();
-  }`
+    workgroupBarrier();`)}`
       : ''
   }
 }`;
