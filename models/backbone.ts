@@ -63,7 +63,7 @@ export class Backbone extends Module {
     return this.conv_encoder.model.outChannels;
   }
 
-  /** pixels [B, 3, H, W], pixelMask [B, H, W] → the last `count` maps, finest first. */
+  /** pixels [B, 3, H, W], pixelMask [B, H, W] or [B, 1, 1] → the last `count` maps, finest first. */
   forward(device: Device, pixels: Tensor, pixelMask: Tensor, count: number): FeatureMap[] {
     return this.conv_encoder.model
       .forward(device, pixels, count)

@@ -50,7 +50,7 @@ export const inputNames: readonly string[] = Object.keys({
 export interface GraphInputs {
   readonly batch: number;
   readonly pixels: Tensor | undefined;
-  /** [B, H, W] of 0 and 1; undefined only beside `inputsEmbeds`. */
+  /** [B, H, W] of 0 and 1, or [B, 1, 1] where all pixels are real; undefined only beside `inputsEmbeds`. */
   readonly pixelMask: Tensor | undefined;
   /** Whether `pixelMask` holds a zero: without one, attention needs no key mask. */
   readonly padded: boolean;
@@ -90,12 +90,15 @@ export function upload(
   if (encoderOutputs !== undefined) sizes.check('encoderOutputs.last_hidden_state', memory, ['B', 'S', width]);
 
   const optional = (host: HostTensor | undefined) => (host === undefined ? undefined : device.tensor(host));
-  const mask = hostMask(pixelMask, pixelValues);
+  const batch = given.shape[0]!;
+  const padded = pixelMask !== undefined && hasZero(pixelMask.data);
+  const allReal =
+    (pixelMask ?? pixelValues) ? { shape: [batch, 1, 1], data: new Float32Array(batch).fill(1) } : undefined;
   return {
-    batch: given.shape[0]!,
+    batch,
     pixels: optional(pixelValues),
-    pixelMask: optional(mask),
-    padded: pixelMask !== undefined && mask!.data.includes(0),
+    pixelMask: optional(padded ? toFloats(pixelMask) : allReal),
+    padded,
     inputsEmbeds: optional(inputsEmbeds),
     decoderInputsEmbeds: optional(decoderInputsEmbeds),
     decoderAttentionMask: optional(decoderAttentionMask && toFloats(decoderAttentionMask)),
@@ -112,15 +115,7 @@ export function requirePixels(inputs: GraphInputs): GraphInputs {
   return { ...inputs, inputsEmbeds: undefined };
 }
 
-function hostMask(
-  pixelMask: HostTensor<MaskData> | undefined,
-  pixelValues: HostTensor | undefined,
-): HostTensor | undefined {
-  if (pixelMask !== undefined) return toFloats(pixelMask);
-  if (pixelValues === undefined) return undefined;
-  const shape = [pixelValues.shape[0]!, pixelValues.shape[2]!, pixelValues.shape[3]!];
-  return { shape, data: new Float32Array(elementCount(shape)).fill(1) };
-}
+const hasZero = (data: MaskData) => (data instanceof BigInt64Array ? data.includes(0n) : data.includes(0));
 
 function toFloats({ shape, data }: HostTensor<MaskData>): HostTensor {
   const floats = new Float32Array(data.length);

@@ -78,6 +78,9 @@ const BATCHES_KEPT_FREE = 8;
  */
 const FLOPS_PER_SUBMIT = 1e10;
 
+/** The first submit of a pass comes sooner, so that a GPU has something to do at once. */
+const FLOPS_TO_BEGIN = 1e9;
+
 /**
  * Uploads of such sizes go through buffers that stay from pass to pass: a GPU's `writeBuffer` takes new memory each time, and
  * four times as long. What waits for one submit is limited, for memory.
@@ -197,7 +200,8 @@ export class WebGpuDevice extends Device {
     const stage = this.currentStage;
     this.#recording.commands.push({ kernel, stage, cost, pipeline, buffers, bindings, uniforms, workgroups });
     this.#recording.flops += cost.flops;
-    if (this.#recording.flops >= FLOPS_PER_SUBMIT) this.#submitAhead(this.#recording);
+    const { flops, begun } = this.#recording;
+    if (flops >= (begun ? FLOPS_PER_SUBMIT : FLOPS_TO_BEGIN)) this.#submitAhead(this.#recording);
   }
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
