@@ -90,6 +90,9 @@ function tiledForm(size: GemmSize, traits: AdapterTraits): TiledForm {
     const slices = large >= 150 ? 2 : 4;
     return sliced({ kind: 'tiled', tileRows: 64, tileColumns: 32, threadRows: 8, threadQuads: 1, slices });
   }
+  if (tiles(32) < 100) {
+    return sliced({ kind: 'tiled', tileRows: 16, tileColumns: 32, threadRows: 4, threadQuads: 1, slices: 8 });
+  }
   const slices = tiles(32) < 300 ? 4 : tiles(32) < 900 ? 2 : 1;
   return sliced({ kind: 'tiled', tileRows: 32, tileColumns: 32, threadRows: 4, threadQuads: 1, slices });
 }

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { caseNames } from './cases.mjs';
 
 const operators = caseNames.filter(name => name !== 'detr');
-const usage = `usage: node compare.mjs [--device cpu|webgpu] [--case ${caseNames.join('|')}]… [--size HxW] [--peers A,B] [--rounds N] [--threads N] [--json]`;
+const usage = `usage: node compare.mjs [--device cpu|webgpu] [--case ${caseNames.join('|')}]… [--size HxW] [--peers A,B] [--rounds N] [--warm N] [--threads N] [--json]`;
 
 function refuse(...problems) {
   console.error([...problems, usage].join('\n'));
@@ -24,6 +24,7 @@ function readOptions() {
         peers: { type: 'string' },
         size: { type: 'string', default: '800x1066' },
         rounds: { type: 'string', default: '10' },
+        warm: { type: 'string', default: '0' },
         threads: { type: 'string', default: String(availableParallelism()) },
         json: { type: 'boolean', default: false },
       },
@@ -41,10 +42,11 @@ if (options.help) {
 const usualPeers = options.device === 'cpu' ? 'onnxruntime-web,onnxruntime-node' : 'onnxruntime-node,onnxruntime-web';
 const peers = (options.peers ?? usualPeers).split(',');
 const rounds = Number(options.rounds);
+const warm = Number(options.warm);
 const size = options.size.split('x').map(Number);
 const startOptions = { device: options.device, threads: Number(options.threads) };
 const wrongCases = options.case.filter(name => !caseNames.includes(name));
-if (wrongCases.length > 0 || !(rounds >= 1) || size.length !== 2 || !size.every(side => side > 0)) {
+if (wrongCases.length > 0 || !(rounds >= 1) || !(warm >= 0) || size.length !== 2 || !size.every(side => side > 0)) {
   refuse();
 }
 
@@ -108,7 +110,7 @@ async function compare(caseName) {
     for (let turn = 0; turn < entries.length; turn++) {
       const entry = entries[(round + turn) % entries.length];
       await sleep(PAUSE_MILLISECONDS);
-      entry.times.push((await entry.contestant.ask('run')).milliseconds);
+      entry.times.push((await entry.contestant.ask('run', { warm })).milliseconds);
     }
   }
   for (const { contestant } of entries) contestant.end();
@@ -131,7 +133,7 @@ async function compare(caseName) {
 
 if (!options.json) {
   console.log(
-    `${cpus()[0].model.trim()}, ${options.threads} threads, Node ${process.versions.node}, ${rounds} rounds in turn`,
+    `${cpus()[0].model.trim()}, ${options.threads} threads, Node ${process.versions.node}, ${rounds} rounds in turn${warm > 0 ? `, each after ${warm} runs that do not count` : ''}`,
   );
 }
 for (const caseName of options.case) {

@@ -18,7 +18,8 @@ const answers = {
     const expected = task.expectedAt && samplePositions(output.length).map(position => task.expectedAt(position));
     return { milliseconds, sample, expected, flops: task.flops };
   },
-  async run() {
+  async run({ warm }) {
+    for (let run = 0; run < warm; run++) await timed();
     const { milliseconds } = await timed();
     return { milliseconds };
   },

@@ -154,7 +154,7 @@ export const linearKernel = defineKernel<LinearProblem>({
     'box head': { rows: [1, 100], inFeatures: 256, outFeatures: 4, bias: true },
     'deformable projection, 800x1066': { rows: [1, 17821], inFeatures: 256, outFeatures: 256, bias: true },
   },
-  edges: { 'slices on a GPU': { rows: [70], inFeatures: 33, outFeatures: 4100, bias: true, residual: true } },
+  edges: { 'slices on a GPU': { rows: [70], inFeatures: 37, outFeatures: 100, bias: true, residual: true } },
   random: random => ({
     rows: random.pick([[], [0], [1], [3], [2, 17], [random.integer(1, 100)], [2, 3, 5]]),
     inFeatures: random.pick([1, 3, 4, 17, 32, 63, 256, random.integer(1, 300)]),
