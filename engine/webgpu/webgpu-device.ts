@@ -11,11 +11,12 @@ import {
 import { type HostArray, hostArray, type Storage, type Tensor } from '../tensor.ts';
 import { type OpenedAdapter, openAdapter } from './adapter.ts';
 import { BufferPool, type PooledBuffer } from './buffer-pool.ts';
-import { BUFFER_USAGE, MAP_MODE_READ, MAP_MODE_WRITE } from './constants.ts';
+import { BUFFER_USAGE, MAP_MODE_READ } from './constants.ts';
 import { type Pipeline, PipelineCache } from './pipelines.ts';
 import { calmly } from './polling.ts';
 import { Timestamps } from './timestamps.ts';
 import { UniformBuffers, type UniformSlot, UniformWriter } from './uniforms.ts';
+import { UploadBuffers } from './upload-buffers.ts';
 
 interface WebGpuStorage extends Storage {
   readonly buffer: PooledBuffer;
@@ -50,7 +51,7 @@ interface Batch {
   flops: number;
   /** Some of the work was submitted ahead of the rest. */
   begun: boolean;
-  /** Sources of copies among the commands, to be mapped again once those are submitted. */
+  /** From which some of the commands copy. */
   readonly uploads: PooledBuffer[];
   readonly uniforms: UniformWriter;
 }
@@ -81,12 +82,6 @@ const FLOPS_PER_SUBMIT = 1e10;
 /** The first submit of a pass comes sooner, so that a GPU has something to do at once. */
 const FLOPS_TO_BEGIN = 1e9;
 
-/**
- * Uploads of such sizes go through buffers that stay from pass to pass: a GPU's `writeBuffer` takes new memory each time, and
- * four times as long. What waits for one submit is limited, for memory.
- */
-const STAGED_BYTES = { least: 65_536, mostPerBatch: 2 ** 26 };
-
 /** WebGPU: the browser's, or Dawn (npm package `webgpu`) in Node. The calling thread records, encodes and submits. */
 export class WebGpuDevice extends Device {
   readonly kind = 'webgpu';
@@ -101,8 +96,7 @@ export class WebGpuDevice extends Device {
   readonly #uniformBuffers: UniformBuffers;
   readonly #tensorBuffers: BufferPool;
   readonly #downloadBuffers: BufferPool;
-  /** Mapped while they are free. */
-  readonly #uploadBuffers: BufferPool;
+  readonly #uploadBuffers: UploadBuffers;
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #bindGroupKeys = new Map<PooledBuffer, Set<string>>();
   readonly #maximumStorageBuffers: number;
@@ -142,11 +136,7 @@ export class WebGpuDevice extends Device {
       maximumByteLength,
       create,
     });
-    this.#uploadBuffers = new BufferPool({
-      usage: BUFFER_USAGE.mapWrite | BUFFER_USAGE.copySource,
-      maximumByteLength,
-      create: (descriptor, failed) => create({ ...descriptor, mappedAtCreation: true }, failed),
-    });
+    this.#uploadBuffers = new UploadBuffers({ maximumByteLength, create });
     this.#recording = this.#newBatch(1);
     gpuDevice.addEventListener('uncapturederror', this.#onUncapturedError);
     void gpuDevice.lost.then(({ reason, message }) => this.#lose(`the adapter was lost (${reason}): ${message}`));
@@ -256,7 +246,11 @@ export class WebGpuDevice extends Device {
   protected override upload(data: Float32Array | Int32Array): WebGpuStorage {
     this.#assertAlive();
     const { byteLength } = data;
-    if (this.#isStaged(byteLength)) return { buffer: this.#stage(data), byteLength, references: 1 };
+    // What comes before the first pass are weights, and they are not uploaded again.
+    const again = this.#submittedBatch > 0 && !this.traits.software;
+    if (again && this.#uploadBuffers.accepts(byteLength, this.#recording.uploads)) {
+      return { buffer: this.#recordUpload(data), byteLength, references: 1 };
+    }
     // The write happens before all work that is not submitted yet, so none of it may use the buffer.
     const buffer = this.#tensorBuffers.take(byteLength, this.#submittedBatch);
     const bytes = data as Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
@@ -264,35 +258,15 @@ export class WebGpuDevice extends Device {
     return { buffer, byteLength, references: 1 };
   }
 
-  /** What comes before the first pass are weights: they are not uploaded again. */
-  #isStaged(byteLength: number): boolean {
-    if (this.traits.software || this.#submittedBatch === 0 || byteLength < STAGED_BYTES.least) return false;
-    const waiting = this.#recording.uploads.reduce((sum, upload) => sum + upload.byteLength, 0);
-    return waiting + byteLength <= STAGED_BYTES.mostPerBatch;
-  }
-
-  /** A tensor's buffer, to which the batch that is being recorded copies `data`. */
-  #stage(data: Float32Array | Int32Array): PooledBuffer {
-    const { byteLength } = data;
+  #recordUpload(data: Float32Array | Int32Array): PooledBuffer {
     const { uploads, commands, number } = this.#recording;
-    const source = this.#uploadBuffers.take(byteLength);
-    const destination = this.#tensorBuffers.take(byteLength);
-    const mapped = new Uint8Array(source.gpuBuffer.getMappedRange(0, byteLength));
-    mapped.set(new Uint8Array(data.buffer, data.byteOffset, byteLength));
-    source.gpuBuffer.unmap();
+    const source = this.#uploadBuffers.fill(data);
+    const destination = this.#tensorBuffers.take(data.byteLength);
     source.lastBatch = number;
     destination.lastBatch = number;
-    commands.push({ source, destination, byteLength });
+    commands.push({ source, destination, byteLength: data.byteLength });
     uploads.push(source);
     return destination;
-  }
-
-  /** Makes the sources of uploads that are submitted, or never will be, ready for the next ones. */
-  #mapUploadsAgain({ uploads }: Batch): void {
-    for (const buffer of uploads.splice(0)) {
-      const mapped = calmly(() => buffer.gpuBuffer.mapAsync(MAP_MODE_WRITE));
-      this.#watch(mapped.then(() => this.#uploadBuffers.give(buffer)));
-    }
   }
 
   protected override free(storage: Storage): void {
@@ -344,7 +318,12 @@ export class WebGpuDevice extends Device {
     } catch (error) {
       this.#fail(typedError(error));
     }
-    this.#mapUploadsAgain(batch);
+    this.#giveBackUploads(batch);
+  }
+
+  /** Of commands that are submitted, or never will be. */
+  #giveBackUploads({ uploads }: Batch): void {
+    for (const upload of uploads.splice(0)) this.#watch(this.#uploadBuffers.giveBack(upload));
   }
 
   /**
@@ -375,7 +354,7 @@ export class WebGpuDevice extends Device {
     } catch (error) {
       this.#fail(typedError(error));
     }
-    if (this.#lost === undefined) this.#mapUploadsAgain(batch);
+    if (this.#lost === undefined) this.#giveBackUploads(batch);
     this.#submittedBatch = batch.number;
     for (const pool of this.#pools) pool.trim(batch.number - BATCHES_KEPT_FREE);
     return { batch: batch.number, checked };
