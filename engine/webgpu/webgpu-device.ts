@@ -190,8 +190,9 @@ export class WebGpuDevice extends Device {
     const stage = this.currentStage;
     this.#recording.commands.push({ kernel, stage, cost, pipeline, buffers, bindings, uniforms, workgroups });
     this.#recording.flops += cost.flops;
-    const { flops, begun } = this.#recording;
-    if (flops >= (begun ? FLOPS_PER_SUBMIT : FLOPS_TO_BEGIN)) this.#submitAhead(this.#recording);
+    // A software adapter would take the cores away from the recording.
+    const enough = this.#recording.begun ? FLOPS_PER_SUBMIT : FLOPS_TO_BEGIN;
+    if (!this.traits.software && this.#recording.flops >= enough) this.#submitAhead(this.#recording);
   }
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {

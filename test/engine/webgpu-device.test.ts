@@ -171,49 +171,60 @@ if (probe === undefined) {
     for (const [factor, { data }] of results.entries()) assert.is(data[63], 63 * factor);
   });
 
-  testOnDevice(
-    'much work goes to the adapter in several submits, and its profile and errors are whole',
-    async device => {
-      const { queue } = device.gpuDevice;
-      const submit = queue.submit.bind(queue);
-      let submits = 0;
-      queue.submit = buffers => {
-        submits += 1;
-        return submit(buffers);
-      };
-      const x = device.tensor({ shape: [64], data: values(64) });
-      const chain = (length: number, lastCode = AFFINE) => {
-        let y: Tensor = x;
-        for (let launch = 1; launch <= length; launch++) y = affine(y, 1, 1, launch < length ? AFFINE : lastCode, 4e9);
-        return y;
-      };
-      // Before the pipeline is compiled nothing is submitted ahead. Then the first launch is, and after it three fill a
-      // submit, so that the copy to the host is one of its own after them.
-      for (const [length, expected] of [[2, 1] as const, [3, 2] as const, [7, 4] as const]) {
-        submits = 0;
+  /** A chain of launches of 4 GFLOP, and how many submits there were. */
+  const chainOn = (device: WebGpuDevice) => {
+    const { queue } = device.gpuDevice;
+    const submit = queue.submit.bind(queue);
+    const counted = { submits: 0 };
+    queue.submit = buffers => {
+      counted.submits += 1;
+      return submit(buffers);
+    };
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const chain = (length: number, lastCode = AFFINE) => {
+      let y: Tensor = x;
+      for (let launch = 1; launch <= length; launch++) y = affine(y, 1, 1, launch < length ? AFFINE : lastCode, 4e9);
+      return y;
+    };
+    return { chain, counted };
+  };
+
+  for (const software of [true, false]) {
+    const adapter = software ? 'a software adapter' : 'a GPU';
+    test(`much work goes to ${adapter} in several submits, and its profile and errors are whole`, async () => {
+      await using device = (await WebGpuDevice.open({ acceptSoftware: true, traits: { software } }))!;
+      const { chain, counted } = chainOn(device);
+      // Three launches fill a submit, so that the copy to the host is one of its own after them. A GPU, once the pipeline is
+      // compiled, also gets the first launch by itself.
+      for (const [length, expected] of [[2, 1] as const, [3, 2] as const, [7, software ? 3 : 4] as const]) {
+        counted.submits = 0;
         assert.is((await chain(length).read()).data[63], 63 + length);
-        assert.is(submits, expected, `${length} launches`);
+        assert.is(counted.submits, expected, `${length} launches`);
       }
       const { timings } = await device.profile(() => chain(7).read());
       assert.is(timings.length, 7);
       assert.instance(await rejection(chain(7, REFUSED_AFFINE).read()), DeviceError);
       assert.is((await chain(7).read()).data[63], 70);
+    });
+  }
 
-      // Once everything is compiled the adapter begins while the rest is recorded, and hears of uploads in between.
-      submits = 0;
-      const begun = chain(7);
-      assert.is(submits, 3);
-      const late = chain(2).read();
-      const [refused, other] = await Promise.all([
-        rejection(chain(9, REFUSED_AFFINE).read()),
-        rejection(affine(device.tensor({ shape: [64], data: values(64, 500) }), 2).read()),
-        rejection(late),
-      ]);
-      assert.instance(refused, DeviceError);
-      assert.is(other, refused, 'all that are in the batch hear of it');
-      assert.is((await begun.read()).data[63], 70);
-    },
-  );
+  test('a GPU begins while the rest is recorded, and what fails there fails all that are waited for together', async () => {
+    await using device = (await WebGpuDevice.open({ acceptSoftware: true, traits: { software: false } }))!;
+    const { chain, counted } = chainOn(device);
+    await chain(1).read();
+    counted.submits = 0;
+    const begun = chain(7);
+    assert.is(counted.submits, 3);
+    const late = chain(2).read();
+    const [refused, other] = await Promise.all([
+      rejection(chain(9, REFUSED_AFFINE).read()),
+      rejection(affine(device.tensor({ shape: [64], data: values(64, 500) }), 2).read()),
+      rejection(late),
+    ]);
+    assert.instance(refused, DeviceError);
+    assert.is(other, refused);
+    assert.is((await begun.read()).data[63], 70);
+  });
 
   test('on a GPU, uploads of every pass go by way of the same mapped buffers', async () => {
     await using device = (await WebGpuDevice.open({ acceptSoftware: true, traits: { software: false } }))!;
