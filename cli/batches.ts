@@ -49,8 +49,9 @@ export interface Outcome {
 }
 
 /**
- * Takes pictures through a model in batches, whose size does not change what is found in a picture. A picture that cannot be read, or on which the model fails, is recorded and
- * the others go on; while one batch is on the device the next is read. Shows progress on a terminal.
+ * Takes pictures through a model in batches, whose size does not change what is found in a picture. A picture that cannot be
+ * read, or on which the model fails, is recorded and the others go on; while one batch is on the device the next is read.
+ * Shows progress on a terminal.
  */
 export async function processBatches<Result>(
   inputs: readonly InputFile[],

@@ -53,6 +53,7 @@ const UNTILED_THREADS = 16;
 /** Quads along K of a tile in workgroup memory. */
 const TILE_QUADS = 4;
 
+/** Chooses by shape and adapter. */
 export function gemmForm(size: GemmSize, traits: AdapterTraits): GemmForm {
   if (!traits.software) return tiledForm(size, traits);
   const lanes = traits.subgroupSize;

@@ -9,8 +9,8 @@ const LEAST_BYTES = 65_536;
 const MOST_BYTES_PER_BATCH = 2 ** 26;
 
 /**
- * Buffers by whose way reaches a GPU what every pass uploads. They stay mapped from pass to pass, while `writeBuffer` takes new
- * memory each time, and four times as long.
+ * Buffers by way of which a GPU gets what every pass uploads. They stay mapped from pass to pass, while `writeBuffer` takes
+ * new memory each time, and four times as long.
  */
 export class UploadBuffers extends BufferPool {
   constructor({ create, maximumByteLength }: Omit<BufferPoolOptions, 'usage'>) {

@@ -89,7 +89,7 @@ export class WebGpuDevice extends Device {
   readonly traits: AdapterTraits;
   /** The underlying device, for interoperation. */
   readonly gpuDevice: GPUDevice;
-  /** How `profile` measures: the adapter's own clock, or, where it has none, the time from submit to completion of each launch alone. */
+  /** How `profile` measures: by the adapter's own clock, or else each launch alone, from submit to completion. */
   readonly timedBy: 'timestamp queries' | 'wall time';
 
   readonly #pipelines: PipelineCache;
@@ -308,7 +308,7 @@ export class WebGpuDevice extends Device {
     return { number, commands: [], flops: 0, begun: false, uploads: [], uniforms };
   }
 
-  /** Submits what is recorded so far, unless that has to wait for something, so that the adapter works while the rest is recorded. */
+  /** Submits what is recorded so far, unless that has to wait for something, so that a GPU works while the rest is recorded. */
   #submitAhead(batch: Batch): void {
     batch.flops = 0;
     const waits = this.timings !== undefined || this.#submittedBatch < batch.number - 1;

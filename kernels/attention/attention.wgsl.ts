@@ -26,9 +26,9 @@ export interface AttentionSizes {
 
 /**
  * `tiled`, for GPUs: a workgroup takes 32 queries and brings the keys and values through workgroup memory; slices of its
- * threads take other keys each (see `attentionSlices`). `broadcast`, for
- * software adapters: each lane of a subgroup loads another key or channel and broadcasts it (see gemm.wgsl.ts). `single`,
- * for adapters without the means: an invocation takes one query.
+ * threads take other keys each (see `attentionSlices`). `broadcast`, for software adapters: each lane of a subgroup loads
+ * another key or channel and broadcasts it (see gemm.wgsl.ts). `single`, for adapters without the means: an invocation takes
+ * one query.
  */
 export type AttentionKind = 'tiled' | 'broadcast' | 'single';
 
