@@ -3,7 +3,7 @@
 
 import type { AdapterTraits, WgslProgram } from '../engine/index.ts';
 import type { Activation } from './activation.ts';
-import { commaSeparated, lines, workgroupGrid } from './wgsl.ts';
+import { COMPONENTS, commaSeparated, lines, slicesThatFit, workgroupGrid } from './wgsl.ts';
 
 /** How the product is cut into tiles, each the work of one workgroup. */
 export type GemmForm =
@@ -80,9 +80,11 @@ function tiledForm(size: GemmSize, traits: AdapterTraits): TiledForm {
     return { kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows, threadQuads: 1, slices: 1 };
   }
   const sliced = (form: TiledForm): TiledForm => {
-    const isEmpty = form.slices > Math.ceil(quads / TILE_QUADS);
-    const isTooLarge = 16 * memoryOf(form, form.tileRows + 1).quads > traits.maxWorkgroupStorageBytes;
-    return form.slices > 1 && (isEmpty || isTooLarge) ? sliced({ ...form, slices: form.slices / 2 }) : form;
+    const slices = slicesThatFit(form.slices, slices => {
+      const bytes = 16 * memoryOf({ ...form, slices }, form.tileRows + 1).quads;
+      return slices <= Math.ceil(quads / TILE_QUADS) && bytes <= traits.maxWorkgroupStorageBytes;
+    });
+    return { ...form, slices };
   };
   if (large >= 150 && taps > 1) {
     return sliced({ kind: 'tiled', tileRows: 64, tileColumns: 64, threadRows: 8, threadQuads: 2, slices: 2 });
@@ -163,8 +165,6 @@ export function gemmDispatch(
 function tileOf(form: GemmForm): { tileRows: number; tileColumns: number } {
   return form.kind === 'tiled' ? form : { tileRows: form.threadRows, tileColumns: UNTILED_THREADS * 4 };
 }
-
-const COMPONENTS = ['x', 'y', 'z', 'w'] as const;
 
 // The end is a loop over an array of the sums: compilers take their time over an epilogue that is repeated for every row.
 

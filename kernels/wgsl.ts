@@ -33,6 +33,9 @@ export function memoized<Arguments extends readonly unknown[]>(
   };
 }
 
+/** The names of a vector's components. */
+export const COMPONENTS = ['x', 'y', 'z', 'w'] as const;
+
 /** A line of shader text for each number from 0. */
 export function lines(count: number, line: (index: number) => string): string {
   return Array.from({ length: count }, (_, index) => line(index)).join('\n');
@@ -61,6 +64,16 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 ${body}
 }
 `;
+}
+
+/**
+ * Into how many slices a workgroup divides its work, each with threads and workgroup memory of its own: the largest power of
+ * two up to `most`, itself one, that `fits`, or 1.
+ */
+export function slicesThatFit(most: number, fits: (slices: number) => boolean): number {
+  let slices = most;
+  while (slices > 1 && !fits(slices)) slices /= 2;
+  return slices;
 }
 
 /**

@@ -3,7 +3,17 @@
 
 import type { AdapterTraits, WgslProgram } from '../../engine/index.ts';
 import { mathWgsl } from '../math.wgsl.ts';
-import { commaSeparated, flatMain, flatWorkgroups, lines, memoized, quadsOf, workgroupGrid } from '../wgsl.ts';
+import {
+  COMPONENTS,
+  commaSeparated,
+  flatMain,
+  flatWorkgroups,
+  lines,
+  memoized,
+  quadsOf,
+  slicesThatFit,
+  workgroupGrid,
+} from '../wgsl.ts';
 
 /** What the shader text depends on. */
 export interface AttentionForm {
@@ -49,10 +59,10 @@ const MOST_SLICES = 4;
  */
 export function attentionSlices(form: AttentionForm, sizes: AttentionSizes, traits: AdapterTraits): number {
   if (queryTiles(sizes) >= WORKGROUPS_TO_FILL_A_GPU) return 1;
-  const useful = Math.min(Math.ceil(sizes.keys / KEYS_PER_TILE), MOST_SLICES);
-  let slices = 1;
-  while (slices < useful && tiledBytes(form, 2 * slices) <= traits.maxWorkgroupStorageBytes) slices *= 2;
-  return slices;
+  const keyTiles = Math.ceil(sizes.keys / KEYS_PER_TILE);
+  return slicesThatFit(MOST_SLICES, slices => {
+    return slices < 2 * keyTiles && tiledBytes(form, slices) <= traits.maxWorkgroupStorageBytes;
+  });
 }
 
 /** Workgroups of the tiled form. */
@@ -171,16 +181,13 @@ function broadcastMain(form: AttentionForm, lanes: number): string {
   const { width, valueWidth, weights } = form;
   const rows = lanes * Math.ceil(valueWidth / lanes);
   const queriesPerTile = 4 * lanes;
-  const components = ['x', 'y', 'z', 'w'];
   const multiply = (target: string, count: number) =>
     lines(count, row => {
       const block = `left${Math.floor(row / lanes)}`;
-      return components
-        .map(
-          (c, k) =>
-            `${target}${row} = fma(vec4f(subgroupBroadcast(${block}.${c}, ${row % lanes}u)), right${k}, ${target}${row});`,
-        )
-        .join(' ');
+      return COMPONENTS.map(
+        (c, k) =>
+          `${target}${row} = fma(vec4f(subgroupBroadcast(${block}.${c}, ${row % lanes}u)), right${k}, ${target}${row});`,
+      ).join(' ');
     });
   const scores = /* wgsl */ `
     ${lines(KEYS_PER_TILE, r => `var score${r} = vec4f();`)}
@@ -188,7 +195,7 @@ function broadcastMain(form: AttentionForm, lanes: number): string {
       .map(
         ([queries, keys]) => /* wgsl */ `for (var quad = 0u; quad < ${quadsOf(width)}u; quad++) {
       ${lines(4, i => `let query${i} = ${queries}Quad(queryRow(tile, firstQuery + ${i}u), quad) * sizes.scale;`)}
-      ${lines(4, k => `let right${k} = vec4f(${commaSeparated(4, i => `query${i}.${components[k]}`)});`)}
+      ${lines(4, k => `let right${k} = vec4f(${commaSeparated(4, i => `query${i}.${COMPONENTS[k]}`)});`)}
       ${lines(KEYS_PER_TILE / lanes, b => `let left${b} = ${keys}Quad(keyRow(tile, base + ${b * lanes}u + lane), quad);`)}
       ${multiply('score', KEYS_PER_TILE)}
     }`,
@@ -230,7 +237,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     ${lines(
       4,
       i => `if (firstQuery + ${i}u < sizes.queries) {
-      storeOutput(queryRow(tile, firstQuery + ${i}u), quad, vec4f(${commaSeparated(4, c => `total${c}.${components[i]}`)}));
+      storeOutput(queryRow(tile, firstQuery + ${i}u), quad, vec4f(${commaSeparated(4, c => `total${c}.${COMPONENTS[i]}`)}));
     }`,
     )}
   }
@@ -311,7 +318,6 @@ function tiledMain(form: AttentionForm, slices: number): string {
   const quads = quadsOf(width);
   const valueQuads = quadsOf(valueWidth);
   const threadQuads = Math.ceil(valueQuads / 8);
-  const components = ['x', 'y', 'z', 'w'];
   const loadQueries = termsOf(form)
     .map(([queries], term) =>
       eachQuad(
@@ -356,14 +362,12 @@ function tiledMain(form: AttentionForm, slices: number): string {
     for (var quad = 0u; quad < ${scoreQuadsOf(form)}u; quad++) {
       ${lines(4, j => `let key${j} = keyTile[slice][quad][x + ${8 * j}u];`)}
       ${lines(4, i => `let query${i} = queryTile[quad][4u * y + ${i}u];`)}
-      ${components
-        .map(
-          c => /* wgsl */ `{
+      ${COMPONENTS.map(
+        c => /* wgsl */ `{
         let keys = vec4f(${commaSeparated(4, j => `key${j}.${c}`)});
         ${lines(4, i => `score${i} = fma(vec4f(query${i}.${c}), keys, score${i});`)}
       }`,
-        )
-        .join('\n')}
+      ).join('\n')}
     }
     let keyIndices = base + x + vec4u(0, 8, 16, 24);
     let exists = keyIndices < vec4u(sizes.keys);
