@@ -7,7 +7,15 @@
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Device, elementCount, formatShape, type HostTensor, sameShape, type Tensor } from '../../engine/index.ts';
+import {
+  type Cost,
+  type Device,
+  elementCount,
+  formatShape,
+  type HostTensor,
+  sameShape,
+  type Tensor,
+} from '../../engine/index.ts';
 import { allKernels, type Kernel, type KernelInputs, Random } from '../../kernels/index.ts';
 import { tensorBytes } from '../support/tensor-bytes.ts';
 import { deviceNames, openDevice, triesForms } from './devices.ts';
@@ -31,23 +39,29 @@ const SAMPLES = { ends: 50, least: 300, most: 20_000, flops: 1e6 };
 
 /**
  * Named cases beyond a limit take too long to run with every `npm test`, and are counted on stdout. One thread and software
- * adapters are slow, and slower still with the forms for hardware, where this also goes for an edge of 70,000 workgroups.
+ * adapters are slow, and slower still with the forms for hardware, where barriers also make an edge of 70,000 workgroups slow.
  */
+const NONE: Cost = { flops: Infinity, bytes: Infinity };
 const LIMITS = {
-  fast: { flops: 4e9, bytes: 2.5e8, edgeBytes: Infinity },
-  slow: { flops: 1e8, bytes: 4e7, edgeBytes: Infinity },
-  forms: { flops: 1e7, bytes: 4e7, edgeBytes: 4e6 },
+  all: { cases: NONE, edges: NONE },
+  fast: { cases: { flops: 4e9, bytes: 2.5e8 }, edges: NONE },
+  slow: { cases: { flops: 1e8, bytes: 4e7 }, edges: NONE },
+  forms: { cases: { flops: 1e7, bytes: 4e7 }, edges: NONE },
+  hardwareForms: { cases: { flops: 1e7, bytes: 4e7 }, edges: { flops: Infinity, bytes: 4e6 } },
 };
-type Limit = (typeof LIMITS)['fast'];
+type Limits = (typeof LIMITS)['all'];
+
+const exceeds = (cost: Cost, limit: Cost) => cost.flops > limit.flops || cost.bytes > limit.bytes;
 
 const seed = Number(process.env.DETR_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const wantedNames = (process.env.DETR_TEST_KERNEL ?? '').split(',');
 const selected = allKernels.filter(kernel => wantedNames.some(name => kernel.name.includes(name)));
 
-function limitOf(name: string, device: Device): Limit {
-  if (process.env.DETR_TEST_ALL === '1') return { flops: Infinity, bytes: Infinity, edgeBytes: Infinity };
+function limitsOf(name: string, device: Device): Limits {
+  if (process.env.DETR_TEST_ALL === '1') return LIMITS.all;
   if (!/, software\)$|\(1 thread,/.test(device.name)) return LIMITS.fast;
-  return triesForms(name) ? LIMITS.forms : LIMITS.slow;
+  if (!triesForms(name)) return LIMITS.slow;
+  return name === 'webgpu:hardware' ? LIMITS.hardwareForms : LIMITS.forms;
 }
 
 interface Trial {
@@ -58,7 +72,7 @@ interface Trial {
   readonly inputs: KernelInputs;
 }
 
-function* trials(kernel: Kernel<unknown>, limit: Limit, problems: ProblemCounts): Generator<Trial> {
+function* trials(kernel: Kernel<unknown>, limits: Limits, problems: ProblemCounts): Generator<Trial> {
   const randomOf = (index: number) => new Random(seed + index * 7919);
   for (let index = 0; index < problems.ordinary; index++) {
     const random = randomOf(index);
@@ -78,12 +92,11 @@ function* trials(kernel: Kernel<unknown>, limit: Limit, problems: ProblemCounts)
     yield { label: `far from 0 ${index}`, problem, inputs };
   }
   for (const [name, problem] of Object.entries(kernel.edges ?? {})) {
-    if (kernel.cost(problem).bytes > limit.edgeBytes) continue;
+    if (exceeds(kernel.cost(problem), limits.edges)) continue;
     yield { label: `edge "${name}"`, problem, inputs: kernel.inputs(problem, randomOf(300)) };
   }
   for (const [name, problem] of Object.entries(kernel.cases)) {
-    const { flops, bytes } = kernel.cost(problem);
-    if (flops > limit.flops || bytes > limit.bytes) continue;
+    if (exceeds(kernel.cost(problem), limits.cases)) continue;
     yield { label: `case "${name}"`, sampled: true, problem, inputs: kernel.inputs(problem, randomOf(400)) };
   }
 }
@@ -265,8 +278,8 @@ async function checkKernel(name: string, device: Device, kernel: Kernel<unknown>
   const failures: string[] = [];
   let worst = 0;
   let count = 0;
-  const limit = limitOf(name, device);
-  for (const trial of trials(kernel, limit, triesForms(name) ? PROBLEMS.forms : PROBLEMS[device.kind])) {
+  const limits = limitsOf(name, device);
+  for (const trial of trials(kernel, limits, triesForms(name) ? PROBLEMS.forms : PROBLEMS[device.kind])) {
     const difference = await runTrial(device, kernel, trial);
     count += 1;
     if (difference.error <= tolerance) worst = Math.max(worst, difference.error);
@@ -277,14 +290,11 @@ async function checkKernel(name: string, device: Device, kernel: Kernel<unknown>
       );
     }
   }
-  const named = Object.values(kernel.cases);
-  const costs = named.map(problem => kernel.cost(problem));
-  const tooBig = costs.filter(({ flops, bytes }) => flops > limit.flops || bytes > limit.bytes);
-  const edges = Object.values(kernel.edges ?? {}).filter(problem => kernel.cost(problem).bytes > limit.edgeBytes);
-  const left = [
-    ...(tooBig.length === 0 ? [] : [`${tooBig.length} of ${named.length} named cases`]),
-    ...(edges.length === 0 ? [] : [`${edges.length} edge`]),
-  ];
+  const left = (['cases', 'edges'] as const).flatMap(kind => {
+    const problems = Object.values(kernel[kind] ?? {});
+    const count = problems.filter(problem => exceeds(kernel.cost(problem), limits[kind])).length;
+    return count === 0 ? [] : `${count} of ${problems.length} ${kind === 'cases' ? 'named cases' : 'edges'}`;
+  });
   const leftOver = left.length === 0 ? '' : `, ${left.join(' and ')} left to DETR_TEST_ALL=1`;
   console.log(
     `  ${kernel.name} on ${name}: ${count} problems, worst ${worst.toPrecision(2)} of ${tolerance} epsilons${leftOver}`,
