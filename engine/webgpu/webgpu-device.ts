@@ -47,7 +47,7 @@ interface Batch {
   readonly number: number;
   /** What is not submitted yet. */
   readonly commands: Command[];
-  /** Operations of those commands. */
+  /** Operations recorded since it was last tried to submit ahead. */
   flops: number;
   /** Some of the work was submitted ahead of the rest. */
   begun: boolean;

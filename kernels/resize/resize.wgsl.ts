@@ -31,6 +31,11 @@ export const nearestRatio = (size: number, outSize: number): number => Math.frou
 const NEAREST = /* wgsl */ `
 fn nearest(place: u32, ratio: f32, size: u32) -> u32 {
   return min(u32(floor(f32(place) * ratio)), size - 1u);
+}
+/** Where an output's source lies. */
+fn sourceAt(plane: u32, row: u32, column: u32) -> u32 {
+  let sourceRow = plane * sizes.height + nearest(row, sizes.rowRatio, sizes.height);
+  return sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width);
 }`;
 
 /** `row`, `column` and `plane` of the output at `index`. */
@@ -71,9 +76,7 @@ ${NEAREST}
 ${flatMain(
   'sizes.count',
   /* wgsl */ `${PLACE}
-  let sourceRow = plane * sizes.height + nearest(row, sizes.rowRatio, sizes.height);
-  let value = x[sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width)];
-  out[index] = value${residual ? ` + ${residualAt}` : ''};`,
+  out[index] = x[sourceAt(plane, row, column)]${residual ? ` + ${residualAt}` : ''};`,
 )}`;
 });
 
@@ -96,8 +99,7 @@ ${NEAREST}
 ${flatMain(
   'sizes.count',
   /* wgsl */ `${PLACE}
-  let sourceRow = plane * sizes.height + nearest(row, sizes.rowRatio, sizes.height);
-  let bits = mask[sourceRow * sizes.width + nearest(column, sizes.columnRatio, sizes.width)];
+  let bits = mask[sourceAt(plane, row, column)];
   // Both zeros have no bits but the sign.
   out[index] = select(1.0, 0.0, (bits & 0x7fffffffu) == 0u);`,
 )}`;
