@@ -37,16 +37,17 @@ type ProblemCounts = (typeof PROBLEMS)['cpu'];
 /** Outputs of named cases are sampled: the first, the last, and as many random elements as the reference's speed allows. */
 const SAMPLES = { ends: 50, least: 300, most: 20_000, flops: 1e6 };
 
+const NO_LIMIT: Cost = { flops: Infinity, bytes: Infinity };
+
 /**
  * Named cases beyond a limit take too long to run with every `npm test`, and are counted on stdout. One thread and software
  * adapters are slow, and slower still with the forms for hardware, where barriers also make an edge of 70,000 workgroups slow.
  */
-const NONE: Cost = { flops: Infinity, bytes: Infinity };
 const LIMITS = {
-  all: { cases: NONE, edges: NONE },
-  fast: { cases: { flops: 4e9, bytes: 2.5e8 }, edges: NONE },
-  slow: { cases: { flops: 1e8, bytes: 4e7 }, edges: NONE },
-  forms: { cases: { flops: 1e7, bytes: 4e7 }, edges: NONE },
+  all: { cases: NO_LIMIT, edges: NO_LIMIT },
+  fast: { cases: { flops: 4e9, bytes: 2.5e8 }, edges: NO_LIMIT },
+  slow: { cases: { flops: 1e8, bytes: 4e7 }, edges: NO_LIMIT },
+  forms: { cases: { flops: 1e7, bytes: 4e7 }, edges: NO_LIMIT },
   hardwareForms: { cases: { flops: 1e7, bytes: 4e7 }, edges: { flops: Infinity, bytes: 4e6 } },
 };
 type Limits = (typeof LIMITS)['all'];
