@@ -12,16 +12,17 @@ export interface Storage {
 /** The host array type of a data type. */
 export type HostArray<Type extends DataType> = Type extends 'int32' ? Int32Array : Float32Array;
 
-/** A copy of `length` elements of a data type that lie in `buffer`. */
-export function hostArray<Type extends DataType>(
-  dtype: Type,
-  buffer: ArrayBufferLike,
-  byteOffset: number,
-  length: number,
-): HostArray<Type> {
-  const Constructor = (dtype === 'int32' ? Int32Array : Float32Array) as Float32ArrayConstructor;
-  // A copy by construction, unlike `set` and `slice`, does not fill the array with zeros first.
-  return new Constructor(new Constructor(buffer as ArrayBuffer, byteOffset, length)) as unknown as HostArray<Type>;
+/** Systems hand memory out in pages of this many bytes, or of a multiple. */
+const PAGE_BYTES = 4096;
+
+/**
+ * An array of zeros to read into. The system hands a large one's memory out page by page, as each is first written, which
+ * takes several times as long as copying into it; this is to be called while the device works.
+ */
+export function reserveHostArray<Type extends DataType>(dtype: Type, length: number): HostArray<Type> {
+  const data = dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
+  for (let index = 0; index < length; index += PAGE_BYTES / 4) data[index] = 0;
+  return data as HostArray<Type>;
 }
 
 /**

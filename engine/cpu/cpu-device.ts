@@ -4,7 +4,7 @@ import { Device } from '../device.ts';
 import { DeviceError, DeviceLostError, OptionError, OutOfMemoryError } from '../errors.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import { type Launch, writeScalars } from '../launch.ts';
-import { type HostArray, hostArray, type Storage, type Tensor } from '../tensor.ts';
+import { type HostArray, reserveHostArray, type Storage, type Tensor } from '../tensor.ts';
 import { Allocator, alignUp } from './allocator.ts';
 import { type KernelModule, loadKernelModule } from './module.ts';
 import { type BatchMessage, type DoneMessage, WORDS_PER_LAUNCH, Word, type WorkerData } from './protocol.ts';
@@ -111,11 +111,15 @@ export class CpuDevice extends Device {
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
     const address = this.#addressOf(tensor, 'read');
-    const { storage } = tensor;
+    const { shape, dtype, size, byteLength, storage } = tensor;
     storage.references += 1;
     try {
+      this.#assertAlive();
+      this.#flush();
+      const data = reserveHostArray(dtype, size);
       await this.finish();
-      return { shape: tensor.shape, data: hostArray(tensor.dtype, this.#memory.buffer, address, tensor.size) };
+      new Uint8Array(data.buffer).set(new Uint8Array(this.#memory.buffer, address, byteLength));
+      return { shape, data };
     } finally {
       this.dereference(storage);
     }
@@ -153,7 +157,8 @@ export class CpuDevice extends Device {
     this.#assertAlive();
     const address = this.#allocator.allocateIdle(data.byteLength, this.#completedBatch);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    new Uint8Array(this.#memory.buffer, address, data.byteLength).set(bytes);
+    // On shared memory `fill` takes three quarters of the time of `set`, which writes word by word there.
+    Buffer.from(this.#memory.buffer, address, data.byteLength).fill(bytes);
     return { address, byteLength: data.byteLength, references: 1, lastUse: 0 };
   }
 

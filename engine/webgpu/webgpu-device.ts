@@ -8,7 +8,7 @@ import {
   type Launch,
   MAXIMUM_WORKGROUPS_PER_DIMENSION,
 } from '../launch.ts';
-import { type HostArray, hostArray, type Storage, type Tensor } from '../tensor.ts';
+import { type HostArray, reserveHostArray, type Storage, type Tensor } from '../tensor.ts';
 import { type OpenedAdapter, openAdapter } from './adapter.ts';
 import { BufferPool, type PooledBuffer } from './buffer-pool.ts';
 import { BUFFER_USAGE, MAP_MODE_READ } from './constants.ts';
@@ -206,11 +206,13 @@ export class WebGpuDevice extends Device {
       destination.lastBatch = this.#recording.number;
       this.#recording.commands.push({ source, destination, byteLength });
       const submission = await this.#seal();
+      const data = reserveHostArray(dtype, size);
       await this.#settle(
         submission,
         calmly(() => destination.gpuBuffer.mapAsync(MAP_MODE_READ)),
       );
-      return { shape, data: hostArray(dtype, destination.gpuBuffer.getMappedRange(0, byteLength), 0, size) };
+      new Uint8Array(data.buffer).set(new Uint8Array(destination.gpuBuffer.getMappedRange(0, byteLength)));
+      return { shape, data };
     } finally {
       destination.gpuBuffer.unmap();
       this.accountFor(-byteLength);
