@@ -6,6 +6,7 @@ import { fileSystemError } from '../../weights/files.ts';
 import { writeSafetensors } from '../../weights/index.ts';
 import { isFaultOfInput } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
+import { withoutFile } from '../files.ts';
 import { deviceOptions, withDevice } from '../models.ts';
 import { flag, text } from '../options.ts';
 import type { TensorComparison } from '../parity/compare.ts';
@@ -44,17 +45,20 @@ export const parity = defineCommand({
   ],
   async run(options, operands, { signal }) {
     const { write, json } = options;
-    const folders = (await Promise.all(operands.map(findDumps))).flat();
-    if (write !== undefined && folders.length !== 1) {
-      throw new OptionError(`--write: expected a single dump, got ${folders.length}`);
+    const dumps = (await Promise.all(operands.map(findDumps))).flat();
+    const [first] = dumps;
+    if (first?.problem !== undefined && dumps.every(({ problem }) => problem !== undefined)) throw first.problem;
+    if (write !== undefined && dumps.length !== 1) {
+      throw new OptionError(`--write: expected a single dump, got ${dumps.length}`);
     }
     return withDevice(options, async device => {
-      const progress = new ProgressBar(folders.length);
+      const progress = new ProgressBar(dumps.length);
       let failed = 0;
-      for (const folder of folders) {
+      for (const { folder, problem } of dumps) {
         if (signal.aborted) break;
         progress.show(folder);
         try {
+          if (problem !== undefined) throw problem;
           const report = await repeatDump(folder, device);
           if (!report.passed) failed++;
           if (write !== undefined) await writeSafetensors(write, report.outputs);
@@ -62,34 +66,42 @@ export const parity = defineCommand({
         } catch (error) {
           if (!isFaultOfInput(error)) throw error;
           failed++;
+          const message = withoutFile(error.message, folder);
           progress.above(() => {
-            process.stdout.write(json ? `${JSON.stringify({ dump: folder, error: error.message })}\n` : '');
-            process.stderr.write(`${printable(folder)}: ${printableLines(error.message)}\n\n`);
+            process.stdout.write(json ? `${JSON.stringify({ dump: folder, error: message })}\n` : '');
+            process.stderr.write(`${printable(folder)}: ${printableLines(message)}\n\n`);
           });
         }
         progress.advance(1);
       }
       progress.clear();
-      if (!json && folders.length > 1) {
-        process.stdout.write(
-          `${folders.length - failed} of ${plural(folders.length, 'dump')} pass on ${device.name}\n`,
-        );
+      if (!json && dumps.length > 1) {
+        process.stdout.write(`${dumps.length - failed} of ${plural(dumps.length, 'dump')} pass on ${device.name}\n`);
       }
       return failed > 0 ? exitCodes.failure : exitCodes.success;
     });
   },
 });
 
+interface FoundDump {
+  readonly folder: string;
+  /** What was thrown where there is no dump. */
+  readonly problem?: unknown;
+}
+
 /** `folder` itself if it is a dump, else the dumps in it. */
-async function findDumps(folder: string): Promise<string[]> {
+async function findDumps(folder: string): Promise<FoundDump[]> {
   const isDump = (path: string) => existsSync(join(path, 'dump.json'));
-  if (isDump(folder)) return [folder];
-  const inside = await readdir(folder, { withFileTypes: true }).catch(error => {
-    throw fileSystemError(folder, error);
-  });
-  const dumps = inside.map(({ name }) => join(folder, name)).filter(isDump);
-  if (dumps.length > 0) return dumps.sort();
-  throw new FileError({ file: folder }, 'expected a dump, or a folder of dumps: no dump.json there');
+  if (isDump(folder)) return [{ folder }];
+  try {
+    const inside = await readdir(folder);
+    const dumps = inside.map(name => join(folder, name)).filter(isDump);
+    if (dumps.length > 0) return dumps.sort().map(path => ({ folder: path }));
+  } catch (error) {
+    return [{ folder, problem: fileSystemError(folder, error) }];
+  }
+  const problem = new FileError({ file: folder }, 'expected a dump, or a folder of dumps: no dump.json there');
+  return [{ folder, problem }];
 }
 
 async function repeatDump(folder: string, device: Device): Promise<ParityReport> {

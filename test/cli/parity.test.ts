@@ -84,4 +84,15 @@ test('a folder of dumps is gone through, one that cannot be read does not stop t
   assert.ok(existsSync(many) && readdirSync(many).length === 2);
 });
 
+test('what is no dump is told, and the dumps beside it are gone through', async () => {
+  const notes = join(folder, 'notes.md');
+  writeFileSync(notes, 'notes');
+  const { exitCode, stdout, stderr } = await detrWebgpu(['parity', notes, dump, folder, '--device', 'cpu', '--json']);
+  assert.is(exitCode, 1);
+  const lines = jsonLines<{ dump: string; passed?: boolean; error?: string }>(stdout);
+  assert.equal([lines[0]!.dump, lines[1]!.dump, lines[1]!.passed], [notes, dump, true]);
+  assert.is(lines[0]!.error, 'a part of the path is a file, not a folder');
+  assert.ok(stderr.startsWith(`${notes}: a part of the path is a file`));
+});
+
 test.run();
