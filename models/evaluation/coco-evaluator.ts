@@ -170,9 +170,10 @@ export class CocoEvaluator {
   update(predictions: ReadonlyMap<number, ImageDetections> | Iterable<readonly [number, ImageDetections]>): void {
     const byImage = new Map<number, readonly CocoResult[]>();
     for (const [imageId, detections] of predictions) {
-      if (!this.#seen.has(imageId)) byImage.set(imageId, checkCocoResults(toCocoResults(imageId, detections)));
+      if (this.#seen.has(imageId) || byImage.has(imageId)) continue;
+      byImage.set(imageId, checkCocoResults(toCocoResults(imageId, detections)));
     }
-    this.#addImages(byImage);
+    this.#addImages(byImage, onlyJudged);
   }
 
   /**
@@ -227,8 +228,8 @@ export class CocoEvaluator {
   }
 
   /** Adds all of the images or, if anything is wrong with one, none. */
-  #addImages(byImage: ReadonlyMap<number, readonly CocoResult[]>): void {
-    const added = [...byImage].flatMap(([imageId, results]) => this.#evaluateImage(imageId, results));
+  #addImages(byImage: ReadonlyMap<number, readonly CocoResult[]>, judged: Judged = result => result): void {
+    const added = [...byImage].flatMap(([imageId, results]) => this.#evaluateImage(imageId, results, judged));
     for (const { iouType, category, evaluation } of added) {
       groupOf(this.#evaluations.get(iouType)!, category, newList).push(evaluation);
     }
@@ -239,6 +240,7 @@ export class CocoEvaluator {
   #evaluateImage(
     imageId: number,
     results: readonly CocoResult[],
+    judged: Judged,
   ): { iouType: IouType; category: number; evaluation: ImageEvaluation }[] {
     const image = this.#images.get(imageId);
     if (image === undefined) throw new OptionError(`CocoEvaluator: the ground truth has no image ${imageId}`);
@@ -255,11 +257,28 @@ export class CocoEvaluator {
       inputs.map(({ category, input }) => ({
         iouType,
         category,
-        evaluation: evaluateImageCategory(input, iouType, this.#parameters[iouType]),
+        evaluation: evaluateImageCategory(
+          { ...input, results: input.results.map(result => judged(result, iouType)) },
+          iouType,
+          this.#parameters[iouType],
+        ),
       })),
     );
   }
 }
+
+/** What is seen of a result by an evaluation of one kind. */
+type Judged = (result: CocoResult, iouType: IouType) => CocoResult;
+
+/**
+ * DETR's evaluator hands over masks and keypoints without boxes, so that their area is their own. (In a results file, a box's
+ * area goes before.)
+ */
+const onlyJudged: Judged = (result, iouType) => {
+  const { bbox: _, ...withoutBox } = result;
+  const has = iouType === 'segm' ? result.segmentation !== undefined : iouType === 'keypoints';
+  return has ? withoutBox : result;
+};
 
 /**
  * Judges a whole results file against the whole ground truth, as `COCOeval` does: images without results count as well.

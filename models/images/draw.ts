@@ -37,9 +37,10 @@ export interface SegmentToDraw {
 export function drawDetections(picture: Image | ImageDataLike, detections: readonly DetectionToDraw[]): Image {
   const image = asImage(picture, 'drawDetections');
   checkList(detections, '{ label, labelId, score, box }', 'drawDetections');
-  for (const { box } of detections) {
-    if (box?.length === 4) continue;
-    throw new OptionError(`drawDetections: expected a box of left, top, right and bottom, got ${describe(box)}`);
+  for (const { label, score, box } of detections) {
+    if (box?.length !== 4)
+      throw new OptionError(`drawDetections: expected a box of left, top, right and bottom, got ${describe(box)}`);
+    checkTag(label, score, 'drawDetections');
   }
   const factor = enlargement(image);
   const canvas = Canvas.of(image, factor);
@@ -77,6 +78,7 @@ export function drawSegmentation(
 ): Image {
   const image = asImage(picture, 'drawSegmentation');
   checkList(segments, '{ id, label, labelId, score }', 'drawSegmentation');
+  for (const { label, score } of segments) checkTag(label, score, 'drawSegmentation');
   const { width, height } = image;
   if (map?.width !== width || map.height !== height || map.data.length !== width * height) {
     throw new ShapeError(
@@ -114,6 +116,12 @@ export function drawSegmentation(
   }
   tags.draw();
   return canvas.toImage();
+}
+
+function checkTag(label: unknown, score: unknown, where: string): void {
+  if (typeof label !== 'string') throw new OptionError(`${where}: expected a label of text, got ${describe(label)}`);
+  if (score !== undefined && typeof score !== 'number')
+    throw new OptionError(`${where}: expected a score that is a number, got ${describe(score)}`);
 }
 
 function checkList(items: unknown, form: string, where: string): void {

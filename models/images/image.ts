@@ -29,7 +29,9 @@ export function asImage(picture: Image | ImageDataLike, where: string): Image {
     checkImage(picture as Image, where);
     return picture as Image;
   }
-  const image = { channels: 4, ...picture, data: new Uint8Array(data.buffer, data.byteOffset, data.length) };
+  // Not by spreading: the fields of a canvas' picture are accessors of its class.
+  const { width, height, channels = 4 } = picture as ImageDataLike & { readonly channels?: number };
+  const image = { width, height, channels, data: new Uint8Array(data.buffer, data.byteOffset, data.length) };
   checkImage(image, where);
   return image;
 }

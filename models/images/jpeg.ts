@@ -100,13 +100,19 @@ function isLuminanceChrominance({ components }: Frame, isJfif: boolean, adobeTra
 /** A short file cannot ask for the memory of a huge picture, nor a long one for endless work. */
 function checkScans({ width, height }: Frame, rest: Uint8Array, file: string, byte: number): void {
   const data = Buffer.from(rest.buffer, rest.byteOffset, rest.length);
-  // A block takes at least a bit. Inside entropy-coded data, no marker but a restart can follow an FF.
-  const leastBytes = (Math.ceil(width / 8) * Math.ceil(height / 8)) / 8;
-  if (data.length < leastBytes || !data.includes(Buffer.of(0xff, 0xd9)))
-    throw new FileError({ file, byte }, 'JPEG file ends early');
-  const scan = Buffer.of(0xff, 0xda);
+  const endsEarly = () => new FileError({ file, byte }, 'JPEG file ends early');
+  // A block takes at least a bit.
+  if (data.length < (Math.ceil(width / 8) * Math.ceil(height / 8)) / 8) throw endsEarly();
   let scans = 0;
-  for (let at = data.indexOf(scan); at >= 0 && scans <= maxScans; at = data.indexOf(scan, at + 2)) scans++;
+  for (let at = 0; scans <= maxScans; ) {
+    // Inside entropy-coded data, no marker but a restart can follow an FF.
+    at = data.indexOf(0xff, at);
+    if (at < 0 || at + 1 >= data.length) throw endsEarly();
+    const code = data[at + 1]!;
+    if (code === 0xd9) break; // What lies behind it, a film say, is not the picture's.
+    if (code === 0xda) scans++;
+    at += startsSegment(code) && at + 4 <= data.length ? 2 + data.readUInt16BE(at + 2) : 1;
+  }
   if (scans === 0) throw new FileError({ file }, 'JPEG file without a scan');
   if (scans > maxScans) throw new FileError({ file }, `expected at most ${maxScans} JPEG scans, got more`);
 }

@@ -3,6 +3,7 @@ import type { Image } from './image.ts';
 
 const orientationTag = 0x0112;
 const shortType = 3;
+const longType = 4;
 
 /**
  * The EXIF orientation (1 … 8) that a TIFF-structured EXIF block holds, or 1 when it holds none or is damaged: a
@@ -22,8 +23,10 @@ export function exifOrientation(tiff: Uint8Array): number {
     const offset = directory + 2 + entry * 12;
     if (offset + 12 > tiff.length) return 1;
     if (view.getUint16(offset, littleEndian) !== orientationTag) continue;
-    if (view.getUint16(offset + 2, littleEndian) !== shortType) return 1;
-    const value = view.getUint16(offset + 8, littleEndian);
+    const type = view.getUint16(offset + 2, littleEndian);
+    if (type !== shortType && type !== longType) return 1;
+    const value =
+      type === shortType ? view.getUint16(offset + 8, littleEndian) : view.getUint32(offset + 8, littleEndian);
     return value >= 1 && value <= 8 ? value : 1;
   }
   return 1;

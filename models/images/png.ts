@@ -60,7 +60,8 @@ export function openPng(bytes: Uint8Array, file: string): PictureFile {
   const compressed: Uint8Array[] = [];
   let header: Header | undefined;
   let hasPalette = false;
-  let orientation = 1;
+  let orientation: number | undefined;
+  let profileOrientation = 1;
   let offset = signature.length;
   for (let type = ''; type !== 'IEND'; ) {
     const contentEnd = offset + 12 > bytes.length ? Number.POSITIVE_INFINITY : offset + 8 + view.getUint32(offset);
@@ -87,6 +88,8 @@ export function openPng(bytes: Uint8Array, file: string): PictureFile {
       if (header.colorType === palette) pixelChunks.push(chunk, blackPalette);
     } else if (type === 'eXIf') {
       orientation = exifOrientation(content);
+    } else if (type === 'tEXt' || type === 'zTXt') {
+      profileOrientation = orientationInText(content, type === 'zTXt') ?? profileOrientation;
     } else if ((type.charCodeAt(0) & 0x20) === 0) {
       // IDAT, IEND, and critical chunks that pngjs refuses.
       if (type === 'IDAT') compressed.push(content);
@@ -100,7 +103,29 @@ export function openPng(bytes: Uint8Array, file: string): PictureFile {
       checkCompressedPixels(header!, compressed, file);
       return decodePixels(header!, Buffer.concat(pixelChunks));
     });
-  return { width, height, orientation, decode };
+  return { width, height, orientation: orientation ?? profileOrientation, decode };
+}
+
+const profileKeyword = Buffer.from('Raw profile type exif\0');
+/** A JPEG file's EXIF segment, in hexadecimal. */
+const longestProfile = 2 ** 18;
+
+/**
+ * The orientation in the text chunk in which ImageMagick keeps the EXIF block of a JPEG file that it made the PNG from:
+ * after a line of its name and one of its length, hexadecimal lines.
+ */
+function orientationInText(content: Uint8Array, isCompressed: boolean): number | undefined {
+  if (profileKeyword.compare(content.subarray(0, profileKeyword.length)) !== 0) return undefined;
+  const rest = content.subarray(profileKeyword.length);
+  try {
+    // Of compressed text, the first byte names the method, of which there is one.
+    const text = isCompressed ? inflateSync(rest.subarray(1), { maxOutputLength: longestProfile }) : Buffer.from(rest);
+    const profile = Buffer.from(text.toString('latin1').split('\n').slice(3).join(''), 'hex');
+    const isMarked = profile.subarray(0, 6).equals(Buffer.from('Exif\0\0'));
+    return exifOrientation(isMarked ? profile.subarray(6) : profile);
+  } catch {
+    return undefined; // A picture is not refused because of its metadata.
+  }
 }
 
 function parseHeader(content: Uint8Array, file: string): Header {

@@ -242,7 +242,12 @@ export function resize(image: Image, height: number, width: number, filter: Resa
   checkResize(image, height, width, filter, resampleFilters, 'resize');
   if (height === image.height && width === image.width) return image;
   if (filter === 'nearest') return pick(image, height, width, pillowNearest);
-  return resample(image, height, width, kernels[filter], pillowPrecision);
+  const kernel = kernels[filter];
+  if (image.height > 100 * image.width && height < image.height) {
+    // Pillow makes such columns shorter before it makes them wider, and rounds in between.
+    image = resample(image, height, image.width, kernel, pillowPrecision);
+  }
+  return resample(image, height, width, kernel, pillowPrecision);
 }
 
 /** What `resizeTorchvision` knows. */

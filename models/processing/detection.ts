@@ -1,6 +1,7 @@
 // Boxes from a detection model's outputs (HF `post_process_object_detection`).
 //
 // B batch, Q queries, C columns of class logits, N detections kept
+import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import { checkFraction, checkOptionNames } from '../../engine/options.ts';
@@ -131,10 +132,11 @@ function cornerBoxes(boxes: Float32Array, kept: readonly Candidate[], height: nu
 
 /** Checks that the outputs fit together; returns B, Q and C. */
 function checkDetectionOutputs(
-  { logits, pred_boxes: boxes }: DetectionOutputs,
+  outputs: DetectionOutputs,
   where: string,
 ): { batch: number; queries: number; columns: number } {
-  const [batch, queries, columns] = checkLogits(logits, where);
+  const [batch, queries, columns] = checkLogits(outputs, where);
+  const { pred_boxes: boxes } = outputs;
   if (
     boxes === undefined ||
     boxes.shape.join() !== [batch, queries, 4].join() ||
@@ -147,7 +149,15 @@ function checkDetectionOutputs(
   return { batch, queries, columns };
 }
 
-export function checkLogits(logits: HostTensor, where: string): [batch: number, queries: number, columns: number] {
+export function checkLogits(
+  outputs: { readonly logits: HostTensor },
+  where: string,
+): [batch: number, queries: number, columns: number] {
+  if (typeof outputs !== 'object' || outputs === null || outputs instanceof Promise) {
+    const got = outputs instanceof Promise ? 'a promise, which is to be awaited' : describe(outputs);
+    throw new OptionError(`${where}: expected the outputs of a model, got ${got}`);
+  }
+  const { logits } = outputs;
   const [batch, queries, columns] = logits?.shape ?? [];
   if (
     logits?.shape.length !== 3 ||

@@ -82,7 +82,10 @@ export function segmentPanoptic(
   where: string,
 ): Segmentation[] {
   checkOptionNames(options, [...instanceOptionNames, 'labelIdsToFuse'], where);
-  const fused = new Set(options.labelIdsToFuse ?? []);
+  const labels = options.labelIdsToFuse ?? [];
+  if (typeof labels !== 'object' || !(Symbol.iterator in labels))
+    throw new OptionError(`${where}: expected labelIdsToFuse to be a list, got ${describe(labels)}`);
+  const fused = new Set(labels);
   for (const label of fused) {
     if (!Number.isInteger(label))
       throw new OptionError(`${where}: expected labelIdsToFuse of whole numbers, got ${describe(label)}`);
@@ -167,10 +170,11 @@ export function confidentQueries(
 
 /** Checks that the outputs fit together. */
 export function checkSegmentationOutputs(
-  { logits, pred_masks: masks }: SegmentationOutputs,
+  outputs: SegmentationOutputs,
   where: string,
 ): { batch: number; queries: number; columns: number; maskHeight: number; maskWidth: number } {
-  const [batch, queries, columns] = checkLogits(logits, where);
+  const [batch, queries, columns] = checkLogits(outputs, where);
+  const { pred_masks: masks } = outputs;
   const [maskBatch, maskQueries, maskHeight = 0, maskWidth = 0] = masks?.shape ?? [];
   const pixels = maskHeight * maskWidth;
   if (

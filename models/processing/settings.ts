@@ -99,11 +99,12 @@ export function parseConfig(config: ProcessorConfig, where: string, overrides: S
   for (const [name, value] of Object.entries(overrides)) if ((value ?? null) !== null) input[name] = value;
   input.doPad ??= input.padAndReturnPixelMask;
   input.doConvertAnnotations ??= input.doNormalize;
-  return parseSettings(
+  const settings = parseSettings(
     input,
     defaultSettings,
     (name, problem) => new ConfigError(`${where}: ${snakeCase(name)}: ${problem}`),
   );
+  return withMaxSize(settings, overrides, where);
 }
 
 /**
@@ -112,7 +113,18 @@ export function parseConfig(config: ProcessorConfig, where: string, overrides: S
  * @throws OptionError naming the option, what it may be, and what it is
  */
 export function overrideSettings(input: SettingsInput, base: ProcessorSettings, where: string): ProcessorSettings {
-  return parseSettings(input, base, (name, problem) => new OptionError(`${where}: ${name}: ${problem}`));
+  const settings = parseSettings(input, base, (name, problem) => new OptionError(`${where}: ${name}: ${problem}`));
+  return withMaxSize(settings, input, where);
+}
+
+/** An option without effect would silently give other sizes. (In a file, max_size beside a size of both edges has none.) */
+function withMaxSize(settings: ProcessorSettings, { maxSize, size }: SettingsInput, where: string): ProcessorSettings {
+  if (maxSize === undefined || maxSize === null || typeof size === 'number') return settings;
+  if ((size ?? null) === null && 'longestEdge' in settings.size)
+    return { ...settings, size: { ...settings.size, longestEdge: maxSize } };
+  throw new OptionError(
+    `${where}: maxSize: expected beside a size of one number, got size ${describe(size ?? settings.size)}`,
+  );
 }
 
 type ErrorFor = (name: string, problem: string) => Error;

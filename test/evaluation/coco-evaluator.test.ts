@@ -188,6 +188,54 @@ test('post-processed tensors are judged as their results', () => {
   assert.is(evaluator.summarize().images, frozen.instances.images.length);
 });
 
+test('of an image that is given twice, the first counts', () => {
+  const groundTruth: CocoDataset = {
+    images: [{ id: 1, width: 50, height: 50 }],
+    categories: [{ id: 1, name: 'thing' }],
+    annotations: [{ id: 1, image_id: 1, category_id: 1, bbox: [5, 5, 20, 20], area: 400, iscrowd: 0 }],
+  };
+  const found = (left: number): ImageDetections => ({
+    scores: [0.9],
+    labels: [1],
+    boxes: { shape: [1, 4], data: Float32Array.of(left, 5, left + 20, 25) },
+  });
+  const apOf = (...updates: (readonly [number, ImageDetections])[][]) => {
+    const evaluator = new CocoEvaluator(groundTruth);
+    for (const update of updates) evaluator.update(update);
+    return evaluator.summarize().metrics.AP!;
+  };
+  const [right, wrong] = [[1, found(5)] as const, [1, found(25)] as const];
+  assert.ok(apOf([right, wrong]) > 0.99);
+  assert.is(apOf([wrong, right]), 0);
+  assert.ok(apOf([right], [wrong]) > 0.99);
+});
+
+test('masks and keypoints of a model count for the size that they have, not for that of the box', () => {
+  const [side, square] = [200, 900];
+  const groundTruth: CocoDataset = {
+    images: [{ id: 1, width: side, height: side }],
+    categories: [{ id: 1, name: 'thing' }],
+    annotations: [
+      {
+        ...{ id: 1, image_id: 1, category_id: 1, bbox: [0, 0, 30, 30], area: square, iscrowd: 0 },
+        segmentation: [[0, 0, 30, 0, 30, 30, 0, 30]],
+      },
+    ],
+  };
+  // The better one is wrong: 840 pixels of a box of 1600, small as a mask and medium as a box.
+  const masks = new Uint8Array(2 * side * side);
+  for (let y = 100; y < 140; y++) masks.fill(1, y * side + 100, y * side + 120).fill(1, y * side + 139, y * side + 140);
+  for (let y = 0; y < 30; y++) masks.fill(1, (side + y) * side, (side + y) * side + 30);
+  const evaluator = new CocoEvaluator(groundTruth, { iouTypes: ['segm', 'bbox'] });
+  const boxes = { shape: [2, 4], data: Float32Array.of(100, 100, 140, 140, 0, 0, 30, 30) };
+  evaluator.update([
+    [1, { scores: [0.9, 0.8], labels: [1, 1], boxes, masks: { shape: [2, 1, side, side], data: masks } }],
+  ]);
+  // As pycocotools gives.
+  assert.ok(Math.abs(evaluator.summarize('segm').metrics.AP_small! - 0.5) < TOLERANCE);
+  assert.ok(Math.abs(evaluator.summarize('bbox').metrics.AP_small! - 1) < TOLERANCE);
+});
+
 test('tensors become COCO results', () => {
   const detections: ImageDetections = {
     scores: { shape: [2], data: Float32Array.of(0.5, 0.25) },

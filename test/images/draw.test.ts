@@ -1,11 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ShapeError } from '../../engine/errors.ts';
+import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { Canvas, type Color } from '../../models/images/canvas.ts';
 import { drawDetections, drawSegmentation } from '../../models/images/draw.ts';
 import { measureText, renderText, shortenText, toAscii } from '../../models/images/font.ts';
 import type { Image } from '../../models/images/image.ts';
 import { classColor, readableOn } from '../../models/images/palette.ts';
+import { rejectsWith } from '../support/throws.ts';
 
 const grey = (width: number, height: number, value = 128): Image => {
   return { width, height, channels: 3, data: new Uint8Array(width * height * 3).fill(value) };
@@ -252,6 +253,21 @@ test('labels of any length are cut to what fits', () => {
   drawDetections(grey(200, 200), [{ label, labelId: 1, box: [10, 10, 60, 60] }]);
   drawSegmentation(grey(20, 20), { width: 20, height: 20, data: new Int32Array(400) }, [{ id: 0, label, labelId: 1 }]);
   assert.ok(performance.now() - started < 1000);
+});
+
+test('labels and scores that are none are refused', async () => {
+  const image = { width: 20, height: 10, channels: 3, data: new Uint8Array(600) };
+  const detection = { label: 'a', labelId: 1, score: 0.5, box: [1, 1, 5, 5] };
+  const draw = (change: object) => () => drawDetections(image, [{ ...detection, ...change } as never]);
+  await rejectsWith(draw({ label: undefined }), OptionError, /drawDetections: expected a label of text, got nothing/);
+  await rejectsWith(
+    draw({ score: '0.5' }),
+    OptionError,
+    /drawDetections: expected a score that is a number, got "0.5"/,
+  );
+  const map = { width: 20, height: 10, data: new Int32Array(200) };
+  const segment = () => drawSegmentation(image, map, [{ id: 1, labelId: 1 } as never]);
+  await rejectsWith(segment, OptionError, /drawSegmentation: expected a label of text, got nothing/);
 });
 
 test('a map of another size is refused', () => {

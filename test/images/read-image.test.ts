@@ -307,6 +307,47 @@ test('JPEG files whose work or size is out of proportion are refused', async () 
   await rejectsWith(() => readImage(sampling), FileError, /impossible JPEG sampling 15 x 15/);
 });
 
+test('what lies behind a JPEG picture is passed over, whatever it holds', async () => {
+  const bytes = readFileSync(testData('images', 'grey.jpg'));
+  const markers = Buffer.alloc(4000, Buffer.of(0xff, 0xda));
+  assert.equal(await readImage(Buffer.concat([bytes, markers])), await readImage(bytes));
+});
+
+test('orientations as LONG, and in the text chunk that ImageMagick writes, turn the picture', async () => {
+  const tiff = (type: number, orientation: number) => {
+    const bytes = Buffer.from('II*\0\x08\0\0\0\x01\0\x12\x01\0\0\x01\0\0\0\0\0\0\0\0\0\0\0', 'latin1');
+    bytes.writeUInt16LE(type, 12);
+    if (type === 3) bytes.writeUInt16LE(orientation, 18);
+    else bytes.writeUInt32LE(orientation, 18);
+    return bytes;
+  };
+  const exif = (orientation: number) => Buffer.concat([Buffer.from('Exif\0\0'), tiff(3, orientation)]);
+  const text = (orientation: number) => {
+    const lines = exif(orientation)
+      .toString('hex')
+      .match(/.{1,72}/g)!;
+    return `\nexif\n${String(exif(orientation).length).padStart(8)}\n${lines.join('\n')}\n`;
+  };
+  const keyword = Buffer.from('Raw profile type exif\0');
+  const deflated = (content: string) => Buffer.concat([keyword, Buffer.of(0), deflateSync(content)]);
+  const [width, height] = [3, 2];
+  const pixels = deflateSync(Buffer.alloc(height * (1 + 3 * width)));
+  const turned: [what: string, chunks: Uint8Array[], turns: boolean][] = [
+    ['LONG', [pngChunk('eXIf', tiff(4, 6))], true],
+    ['no such type', [pngChunk('eXIf', tiff(7, 6))], false],
+    ['zTXt', [pngChunk('zTXt', deflated(text(6)))], true],
+    ['tEXt', [pngChunk('tEXt', Buffer.concat([keyword, Buffer.from(text(8))]))], true],
+    ['eXIf goes before', [pngChunk('eXIf', tiff(3, 1)), pngChunk('zTXt', deflated(text(6)))], false],
+    ['damaged', [pngChunk('zTXt', Buffer.concat([keyword, Buffer.of(0, 1, 2, 3)]))], false],
+    ['too long', [pngChunk('zTXt', deflated(text(6) + ' '.repeat(2 ** 20)))], false],
+    ['no profile', [pngChunk('tEXt', Buffer.from('Comment\0\nexif\n 1\n00'))], false],
+  ];
+  for (const [what, extra, turns] of turned) {
+    const image = await readImage(pngFile(width, height, pixels, { extra }));
+    assert.equal([image.width, image.height], turns ? [height, width] : [width, height], what);
+  }
+});
+
 test('writePng writes what readImage reads, and never half a file', async () => {
   const random = (height: number, width: number, channels: number): Image => {
     const data = Uint8Array.from(

@@ -46,6 +46,16 @@ test('every filter equals Pillow and torchvision bit for bit', () => {
   assert.is(compared, 8 * 10);
 });
 
+test('columns over a hundred times as tall as wide are shortened first, as Pillow does', () => {
+  const data = Uint8Array.from({ length: 2 * 250 }, (_, i) => (Math.imul(i + 1, 2654435761) >>> 9) & 255);
+  const resized = resize({ height: 250, width: 2, channels: 1, data }, 7, 3, 'lanczos');
+  const pillow = [
+    ...[128, 129, 130, 129, 129, 129, 129, 129, 128, 127, 128],
+    ...[129, 128, 128, 127, 126, 127, 127, 128, 128, 128],
+  ];
+  assert.equal([...resized.data], pillow);
+});
+
 test('bilinear equals the definition with exact weights to one level', () => {
   // An independent statement of the same: a triangle of the source pixels' width, or wider when shrinking.
   const [height, width, newHeight, newWidth] = [41, 37, 23, 90];

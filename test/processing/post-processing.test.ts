@@ -198,6 +198,21 @@ test('outputs and options that do not fit are refused', async () => {
       /expected logits \[B, Q, C\] with at least 2 columns, got none/,
     ],
     [
+      () => detr.postProcessObjectDetection(undefined as never),
+      OptionError,
+      /postProcessObjectDetection: expected the outputs of a model, got nothing/,
+    ],
+    [
+      () => detr.postProcessInstanceSegmentation(Promise.resolve(outputs) as never),
+      OptionError,
+      /expected the outputs of a model, got a promise, which is to be awaited/,
+    ],
+    [
+      () => detr.postProcessPanopticSegmentation(outputs, { labelIdsToFuse: 5 as never }),
+      OptionError,
+      /expected labelIdsToFuse to be a list, got 5/,
+    ],
+    [
       () => detr.postProcessSemanticSegmentation({ logits: outputs.logits } as never),
       ShapeError,
       /expected pred_masks \[1, 2, h, w\], got none/,

@@ -73,11 +73,32 @@ test('grey and RGBA pictures become RGB, unless the processor is made for one ch
   assert.equal([...pixelValues.shape], [1, 1, 36, 24]);
 });
 
+test('a canvas gives pictures whose fields are accessors', () => {
+  const { width, height, data } = picture(30, 20);
+  const rgba = new Uint8ClampedArray(4 * width * height).fill(255);
+  for (let pixel = 0; pixel < width * height; pixel++) rgba.set(data.subarray(3 * pixel, 3 * pixel + 3), 4 * pixel);
+  class CanvasPicture {
+    get width() {
+      return width;
+    }
+    get height() {
+      return height;
+    }
+    get data() {
+      return rgba;
+    }
+  }
+  assert.equal(processor.preprocess(new CanvasPicture()), processor.preprocess(picture(30, 20)));
+});
+
 test('an option of a call overrides the settings', () => {
   const image = picture(30, 20);
   const call = (options: PreprocessOptions) => processor.preprocess(image, options);
   assert.equal([...call({ size: { height: 11, width: 12 } }).pixelValues.shape], [1, 3, 11, 12]);
   assert.equal([...call({ size: 15, maxSize: 18 }).pixelValues.shape], [1, 3, 18, 12]);
+  assert.equal([...call({ maxSize: 18 }).pixelValues.shape], [1, 3, 18, 12]);
+  const other = new DetrImageProcessor({ size: { shortest_edge: 24, longest_edge: 40 } }, { maxSize: 18 });
+  assert.equal([...other.preprocess(image).pixelValues.shape], [1, 3, 18, 12]);
   assert.equal([...call({ doResize: false, padSize: [40, 50] }).pixelValues.shape], [1, 3, 40, 50]);
   assert.is(call({ doPad: false }).pixelMask, undefined);
   const bytes = call({ doResize: false, doRescale: false, doNormalize: false }).pixelValues.data;
@@ -301,6 +322,16 @@ test('pictures and options that do not fit are refused', async () => {
       () => processor.preprocess(image, { resample: 'sinc' as never }),
       OptionError,
       /resample: expected a number from 0 to 5/,
+    ],
+    [
+      () => processor.preprocess(image, { size: [30, 20], maxSize: 40 }),
+      OptionError,
+      /maxSize: expected beside a size of one number, got size \[30,20\]/,
+    ],
+    [
+      () => new DetrImageProcessor({ size: [30, 20] }, { maxSize: 40 }),
+      OptionError,
+      /maxSize: expected beside a size of one number, got size \{"height":30,"width":20\}/,
     ],
     [
       () => processor.preprocess(image, { imageMean: [1, 2] }),
