@@ -23,7 +23,8 @@ const maxScans = 500;
  *
  * jpeg-js rounds differently from libjpeg and repeats chroma samples instead of interpolating them: smooth pictures
  * differ from Pillow's by a few grey levels. Four-component pictures (CMYK, YCCK) with Adobe's marker become RGB as
- * Pillow's `convert('RGB')` does.
+ * Pillow's `convert('RGB')` does. One valid form is beyond jpeg-js, and is refused as damaged: with chroma of half the height,
+ * a scan of brightness alone (as progressive files have) whose restart interval does not divide it.
  *
  * @throws FileError for arithmetic coding, lossless and hierarchical frames, more than 8 bits, and files that end early
  */
