@@ -3,6 +3,7 @@
 import { type Cost, formatShape, ShapeError, type Tensor } from '../../engine/index.ts';
 import { expectShape } from '../expect.ts';
 import { defineKernel, floats, type Kernel, type KernelInputs } from '../kernel.ts';
+import { evenParts } from '../matrix-product.ts';
 import type { Random } from '../random.ts';
 import { planAttention } from './attention.wgsl.ts';
 
@@ -135,11 +136,10 @@ function launch(
         { batch, heads, queries, keys, scale: factor },
       ),
     wasm: () => {
-      const blocks = Math.ceil(queries / QUERIES_PER_BLOCK);
-      const queryBlock = 6 * Math.ceil(queries / blocks / 6);
+      const queryBlock = evenParts(queries, 6, QUERIES_PER_BLOCK);
       return {
         entry: weights ? 'attentionWithWeights' : 'attention',
-        tasks: batch * heads * blocks,
+        tasks: batch * heads * Math.ceil(queries / queryBlock),
         scalars: [heads, queries, keys, width, valueWidth, queryBlock, { f32: factor }],
         scratchBytes: scratchBytes(queryBlock, positions ? 2 * width : width, valueWidth),
       };

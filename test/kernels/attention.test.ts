@@ -1,11 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Device, type Tensor } from '../../engine/index.ts';
 import {
   type AttentionForm,
   type AttentionSizes,
   attentionKind,
   attentionSlices,
 } from '../../kernels/attention/attention.wgsl.ts';
+import { attention, attentionWithWeights, Random } from '../../kernels/index.ts';
 import { gpu, llvmpipe } from './devices.ts';
 
 const detr: AttentionForm = { width: 32, valueWidth: 32, positions: false, mask: true, weights: false };
@@ -44,6 +46,40 @@ test('a GPU divides the keys into slices, as many as there are tiles of them and
     [1, 4, 5].map(batch => slices({ batch })),
     [4, 4, 1],
   );
+});
+
+test('the cpu device writes nothing behind the results, however the queries divide into blocks', async () => {
+  const device = await Device.create({ device: 'cpu', threads: 2 });
+  const random = new Random(11);
+  try {
+    for (const withWeights of [false, true]) {
+      // DETR-DC5's at 800x1333, 750x1333 and 800x1066, the first of those that divide unevenly, and short ones.
+      for (const queries of [4200, 3948, 3350, 2899, 850, 129, 7]) {
+        const [keys, heads, channels] = [3, 2, 2];
+        const [query, key, value] = [queries, keys, keys].map(count => {
+          return device.tensor(random.tensor([1, count, channels]));
+        }) as [Tensor, Tensor, Tensor];
+        const run = () => {
+          if (!withWeights) return [attention(query, key, value, { heads })];
+          const { output, weights } = attentionWithWeights(query, key, value, { heads });
+          return [output, weights];
+        };
+        // Results take the place of these two, right before what must not change.
+        const places = run();
+        const behind = device.tensor({ shape: [8192], data: new Float32Array(8192).fill(7) });
+        for (const place of places) place.dispose();
+        const results = run();
+        const { data } = await behind.read();
+        assert.ok(
+          data.every(element => element === 7),
+          `${queries} queries`,
+        );
+        for (const tensor of [...results, behind, query, key, value]) tensor.dispose();
+      }
+    }
+  } finally {
+    await device.destroy();
+  }
 });
 
 test('a software adapter gets broadcasts where subgroups have one size that divides a tile of keys', () => {
