@@ -1,3 +1,6 @@
+import { describe } from './describe.ts';
+import { OptionError, ShapeError } from './errors.ts';
+
 /** Element types that tensors have on a device. Checkpoints hold more; they are converted on reading. */
 export type DataType = 'float32' | 'int32';
 
@@ -17,6 +20,28 @@ export type NumericArray =
 export interface HostTensor<Data extends NumericArray = Float32Array> {
   readonly shape: readonly number[];
   readonly data: Data;
+}
+
+/**
+ * Throws unless `host` is a tensor whose `data` fill its `shape`, for callers without types. `name` starts the message.
+ * @param Data the array that the data must be; unless told, any typed one
+ * @throws OptionError for what is no tensor, ShapeError for data of another length
+ */
+export function checkHostTensor(
+  host: HostTensor<NumericArray>,
+  name: string,
+  Data?: new (length: number) => NumericArray,
+): void {
+  const { shape, data } = (host ?? {}) as Partial<HostTensor<NumericArray>>;
+  const isData = Data === undefined ? ArrayBuffer.isView(data) && !(data instanceof DataView) : data instanceof Data;
+  if (!Array.isArray(shape) || !isData) {
+    throw new OptionError(
+      `${name}: expected { shape, data } with a ${Data?.name ?? 'typed array'}, got ${describe(host)}`,
+    );
+  }
+  if (!shape.every(isSize) || elementCount(shape) !== data!.length) {
+    throw new ShapeError(`${name}: expected as many values as ${formatShape(shape)} has, got ${data!.length}`);
+  }
 }
 
 /** Number of elements of a shape; 1 for a scalar (`[]`). */

@@ -409,10 +409,12 @@ export function packRowsAt(x: usize, stride: usize, rows: i32, k: i32, out: usiz
 /** Packs `columns` columns of the transpose of a row-major [columns, k] matrix as column panels. */
 export function packTransposed(x: usize, stride: usize, columns: i32, k: i32, out: usize, panelStride: usize): void {
   const last = x + <usize>(columns - 1) * stride;
-  for (let first = x; first <= last; first += 8 * stride) {
+  let first = x;
+  for (let column = 0; column < columns; column += COLUMNS) {
     const r4 = min(first + 4 * stride, last);
     packFour(first, min(first + stride, last), min(first + 2 * stride, last), min(first + 3 * stride, last), k, out, 32);
     packFour(r4, min(r4 + stride, last), min(r4 + 2 * stride, last), min(r4 + 3 * stride, last), k, out + 16, 32);
+    first += 8 * stride;
     out += panelStride;
   }
 }

@@ -1,5 +1,6 @@
 // B batch, C channels in, O channels out, H and W rows and columns of the input, P and Q of the output, G groups.
 import {
+  checkHostTensor,
   type Device,
   elementCount,
   formatShape,
@@ -85,6 +86,8 @@ export function packConv2d(
   if (bias !== undefined && !sameShape(bias.shape, [outChannels])) {
     throw new ShapeError(`packConv2d: expected a bias [${outChannels}], got ${formatShape(bias.shape)}`);
   }
+  checkHostTensor(weight, 'packConv2d: weight', Float32Array);
+  if (bias !== undefined) checkHostTensor(bias, 'packConv2d: bias', Float32Array);
   for (const [name, value] of Object.entries({ stride, dilation, groups })) {
     if (!Number.isInteger(value) || value < 1)
       throw new OptionError(`packConv2d: expected ${name} to be a positive integer, got ${value}`);

@@ -201,7 +201,11 @@ function directProgram(launch: Conv2dLaunch): WgslProgram {
   const input = [planes, inChannels, height, width, outChannels, outHeight, outWidth];
   return {
     code: directCode(kernelHeight, kernelWidth, endingOf(launch)),
-    workgroups: [Math.ceil((outHeight * outWidth) / WORKGROUP), Math.min(planes, MAXIMUM_WORKGROUPS_PER_DIMENSION), 1],
+    workgroups: [
+      Math.min(Math.ceil((outHeight * outWidth) / WORKGROUP), MAXIMUM_WORKGROUPS_PER_DIMENSION),
+      Math.min(planes, MAXIMUM_WORKGROUPS_PER_DIMENSION),
+      1,
+    ],
     scalars: [...input, stride, dilation, paddingTop, paddingLeft, groups],
   };
 }
@@ -221,12 +225,15 @@ ${residual ? '@group(0) @binding(3) var<storage, read> residual: array<f32>;' : 
 ${activationWgsl(activation)}
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let pixel = id.x;
-  if (pixel >= sizes.outHeight * sizes.outWidth) { return; }
+  for (var pixel = id.x; pixel < sizes.outHeight * sizes.outWidth; pixel += ${MAXIMUM_WORKGROUPS_PER_DIMENSION * WORKGROUP}u) {
+    computePixel(pixel, id.y);
+  }
+}
+fn computePixel(pixel: u32, firstPlane: u32) {
   let top = i32(pixel / sizes.outWidth * sizes.stride) - sizes.paddingTop;
   let left = i32(pixel % sizes.outWidth * sizes.stride) - sizes.paddingLeft;
   let groupSize = sizes.channels / sizes.groups;
-  for (var plane = id.y; plane < sizes.planes; plane += ${MAXIMUM_WORKGROUPS_PER_DIMENSION}u) {
+  for (var plane = firstPlane; plane < sizes.planes; plane += ${MAXIMUM_WORKGROUPS_PER_DIMENSION}u) {
     let channel = plane % sizes.outChannels;
     let firstInput = plane / sizes.outChannels * sizes.channels + channel / (sizes.outChannels / sizes.groups) * groupSize;
     var sum = 0.0;

@@ -1,5 +1,6 @@
 // M rows of x, K input features, N output features.
 import {
+  checkHostTensor,
   type Device,
   elementCount,
   formatShape,
@@ -43,6 +44,8 @@ export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor
   if (bias !== undefined && !sameShape(bias.shape, [outFeatures])) {
     throw new ShapeError(`packLinear: expected a bias [${outFeatures}], got ${formatShape(bias.shape)}`);
   }
+  checkHostTensor(weight, 'packLinear: weight', Float32Array);
+  if (bias !== undefined) checkHostTensor(bias, 'packLinear: bias', Float32Array);
   const packed = device.tensor(device.kind === 'cpu' ? packForCpu(weight) : packLinearForWebGpu(weight));
   const biasTensor = bias === undefined ? undefined : device.tensor(bias);
   return {

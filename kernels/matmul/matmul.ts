@@ -94,6 +94,8 @@ export const matmulKernel = defineKernel<MatmulProblem>({
   },
   edges: {
     'more workgroups than a dimension holds': { a: [70_000, 2, 3], b: [70_000, 3, 2] },
+    'no inner length': { a: [2, 3, 0], b: [2, 0, 33] },
+    'no inner length, transposed': { a: [3, 0], b: [33, 0], transposeB: true },
     'slices on a GPU': { a: [3, 70, 37], b: [3, 37, 81] },
   },
   random(random) {

@@ -31,7 +31,7 @@ export function maxPool2d(x: Tensor, { kernel, stride = kernel, padding = 0 }: M
     throw new ShapeError(`maxPool2d: expected a padding from 0 to ${Math.floor(kernel / 2)}, got ${padding}`);
   }
   const [batch, channels, height, width] = x.shape as [number, number, number, number];
-  if (Math.min(height, width) + 2 * padding < kernel) {
+  if (Math.min(height, width) + 2 * padding < kernel || height * width === 0) {
     throw new ShapeError(`maxPool2d: expected an image that a window of ${kernel} fits, got ${height} x ${width}`);
   }
   const outHeight = Math.floor((height + 2 * padding - kernel) / stride) + 1;

@@ -1,6 +1,6 @@
 // B batch, h x w cells of a feature map, T tokens, n features per coordinate
 
-import { type Cost, formatShape, OptionError, ShapeError, type Tensor } from '../../engine/index.ts';
+import { type Cost, formatShape, isSize, OptionError, ShapeError, type Tensor } from '../../engine/index.ts';
 import { expectPositiveInteger, expectShape } from '../expect.ts';
 import { defineKernel, floats, type Kernel } from '../kernel.ts';
 import { planGridCoordinates, planLearnedPositions, planSineEmbedding } from './positions.wgsl.ts';
@@ -134,9 +134,9 @@ export function learnedPositions(
   const features = rows.dim(1);
   const [batch, height, width] = shape;
   expectShape('learnedPositions', 'columns', columns, ['R', features]);
-  if (height > rows.dim(0) || width > columns.dim(0)) {
+  if (![batch, height, width].every(isSize) || height > rows.dim(0) || width > columns.dim(0)) {
     throw new ShapeError(
-      `learnedPositions: expected a feature map of at most [${rows.dim(0)}, ${columns.dim(0)}], got ${formatShape([height, width])}`,
+      `learnedPositions: expected [B, H, W] with a feature map of at most [${rows.dim(0)}, ${columns.dim(0)}], got ${formatShape(shape)}`,
     );
   }
   const positions = rows.device.empty([batch, height * width, 2 * features]);

@@ -232,6 +232,7 @@ export const resizeBilinearKernel = defineKernel<ResizeBilinearProblem>({
     'the same size': { shape: [2, 3, 5, 7], size: [5, 7] },
     'one pixel': { shape: [2, 3, 1, 1], size: [5, 7] },
     'to one pixel': { shape: [1, 2, 9, 10], size: [1, 1] },
+    'products beyond 2^31': { shape: [1, 1, 1, 33_000], size: [1, 33_100] },
   },
   random: random => ({
     shape: [random.pick([1, 2]), random.pick([1, 3]), random.pick([1, 4, 13, 61]), random.pick([1, 5, 17, 134])],

@@ -1,4 +1,4 @@
-import type { Scalar, WgslProgram } from '../../engine/index.ts';
+import { type Scalar, ShapeError, type WgslProgram } from '../../engine/index.ts';
 import { flatMain, flatWorkgroups, memoized } from '../wgsl.ts';
 
 /** From source planes to output planes. */
@@ -105,6 +105,12 @@ ${flatMain(
 )}`;
 
 export function planResizeBilinear(sizes: PlaneSizes): WgslProgram {
+  const { height, width, outHeight, outWidth } = sizes;
+  if (2 * Math.max(height * outHeight, width * outWidth) >= 2 ** 32) {
+    throw new ShapeError(
+      `resizeBilinear: expected sizes whose product with the new ones is below 2^31, got ${height} x ${width} to ${outHeight} x ${outWidth}`,
+    );
+  }
   return {
     code: RESIZE_BILINEAR,
     workgroups: flatWorkgroups(outputCount(sizes)),
@@ -120,7 +126,8 @@ struct Sizes { count: u32, height: u32, width: u32, outHeight: u32, outWidth: u3
 struct Between { lower: u32, upper: u32, share: f32 }
 // Where an output place lies between two source places, exactly: ((2 place + 1) in / out - 1) / 2, not below 0.
 fn between(place: u32, size: u32, outSize: u32) -> Between {
-  let position = u32(max(i32((2u * place + 1u) * size) - i32(outSize), 0));
+  let middle = (2u * place + 1u) * size;
+  let position = middle - min(middle, outSize);
   let lower = position / (2u * outSize);
   return Between(lower, min(lower + 1u, size - 1u), f32(position % (2u * outSize)) / f32(2u * outSize));
 }

@@ -18,12 +18,12 @@ import { planStridedCopy, type StridedCopy, stridesOf } from './strided.ts';
 const ELEMENTS_PER_TASK = 16384;
 const ROWS_PER_TASK = 32;
 
-function launchCopy(kernel: string, x: Tensor, out: Tensor, copy: StridedCopy): void {
+function launchCopy(kernel: string, x: Tensor, out: Tensor, copy: StridedCopy, cost = copyCost(copy.count)): void {
   x.device.launch({
     kernel,
     inputs: [x],
     outputs: [out],
-    cost: copyCost(copy.count),
+    cost,
     wgsl: () => planCopy(copy),
     wasm() {
       const { axes, count, transposes } = copy;
@@ -46,6 +46,7 @@ function launchCopy(kernel: string, x: Tensor, out: Tensor, copy: StridedCopy): 
 }
 
 const copyCost = (count: number) => ({ flops: 0, bytes: 8 * count });
+const broadcastCost = (from: number, to: number) => ({ flops: 0, bytes: 4 * (from + to) });
 
 /**
  * The axes in another order: axis k of the result is axis `order[k]` of x (torch.permute).
@@ -164,7 +165,7 @@ export function broadcastTo<Type extends DataType>(x: Tensor<Type>, shape: reado
   const to = stridesOf(sizes);
   const axes = sizes.map((size, axis) => ({ size, from: strides[0]![axis]!, to: to[axis]! }));
   const out = x.device.empty(shape, x.dtype);
-  launchCopy('broadcastTo', x, out, planStridedCopy(axes)!);
+  launchCopy('broadcastTo', x, out, planStridedCopy(axes)!, broadcastCost(x.size, out.size));
   return out;
 }
 
@@ -393,7 +394,7 @@ export const broadcastToKernel = defineKernel<BroadcastToProblem>({
     const x = device.tensor(floats(inputs, 'x'));
     return () => [broadcastTo(x, to)];
   },
-  cost: ({ from, to }) => ({ flops: 0, bytes: 4 * (elementCount(from) + elementCount(to)) }),
+  cost: ({ from, to }) => broadcastCost(elementCount(from), elementCount(to)),
   tolerance: 0,
 });
 

@@ -13,6 +13,9 @@ export function softmax(args: usize, task: i32, _scratch: usize): void {
   }
 }
 
+/** Bytes of a row. */
+const SUMMED_AT_ONCE: usize = 1024;
+
 function softmaxRow(x: usize, out: usize, length: i32): void {
   const vectors = <usize>(length & ~3) << 2;
   const rest = length & 3;
@@ -21,13 +24,19 @@ function softmaxRow(x: usize, out: usize, length: i32): void {
   for (; offset < vectors; offset += 16) largest = f32x4.pmax(largest, v128.load(x + offset));
   for (let i = 0; i < rest; i++) largest = f32x4.pmax(largest, v128.load32_splat(x + offset + (<usize>i << 2)));
   const maximum = f32x4.splat(maximumLane(largest));
-  let sums = f32x4.splat(0);
-  for (offset = 0; offset < vectors; offset += 16) {
-    const exponential = exp(f32x4.sub(v128.load(x + offset), maximum));
-    sums = f32x4.add(sums, exponential);
-    v128.store(out + offset, exponential);
+  let total: f64 = 0;
+  for (offset = 0; offset < vectors; ) {
+    // Sums of sums round less than one long sum.
+    const end = min(offset + SUMMED_AT_ONCE, vectors);
+    let sums = f32x4.splat(0);
+    for (; offset < end; offset += 16) {
+      const exponential = exp(f32x4.sub(v128.load(x + offset), maximum));
+      sums = f32x4.add(sums, exponential);
+      v128.store(out + offset, exponential);
+    }
+    total += sumLanes(sums);
   }
-  let sum = sumLanes(sums);
+  let sum = <f32>total;
   if (rest > 0) {
     const exponential = exp(f32x4.sub(loadPartial(x + offset, rest), maximum));
     storePartial(out + offset, exponential, rest);

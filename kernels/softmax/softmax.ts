@@ -39,6 +39,8 @@ const softmaxCost = (count: number) => ({ flops: 5 * count, bytes: 8 * count });
 
 export interface SoftmaxProblem {
   readonly shape: readonly number[];
+  /** Default: random. */
+  readonly allEqual?: boolean;
 }
 
 export const softmaxKernel = defineKernel<SoftmaxProblem>({
@@ -52,11 +54,14 @@ export const softmaxKernel = defineKernel<SoftmaxProblem>({
     'empty rows': { shape: [5, 0] },
     'one class': { shape: [7, 1] },
     'one axis': { shape: [10_007] },
+    'a long sum of one sign': { shape: [33_603], allEqual: true },
   },
   random: random => ({
     shape: [random.pick([1, 2, 3]), random.pick([1, 7, 85]), random.pick([1, 2, 3, 4, 17, 92, 251, 850])],
   }),
-  inputs: ({ shape }, random) => ({ x: random.tensor(shape, random.pick([0.1, 1, 30])) }),
+  inputs: ({ shape, allEqual }, random) => ({
+    x: random.tensor(shape, allEqual ? 0 : random.pick([0.1, 1, 30]), allEqual ? -2.3 : 0),
+  }),
   prepare(device, _, inputs) {
     const x = device.tensor(floats(inputs, 'x'));
     return () => [softmax(x)];

@@ -1,5 +1,5 @@
 import type { WgslProgram } from '../../engine/index.ts';
-import { flatMain, flatWorkgroups } from '../wgsl.ts';
+import { flatMain, flatWorkgroups, workgroupGrid } from '../wgsl.ts';
 
 const KEY = /* wgsl */ `
 // Unsigned integers that order as the floats of these bits, NaN above all, -0 as 0.
@@ -14,11 +14,11 @@ fn keyOf(bits: u32) -> u32 {
  * chosen elements of its part of the row to their places: the larger ones first, then the first ones that equal the k-th.
  */
 export function planTopKSelect(batch: number, size: number, k: number): WgslProgram {
-  return { code: SELECT, workgroups: [batch, 1, 1], scalars: [size, k] };
+  return { code: SELECT, workgroups: workgroupGrid(batch), scalars: [batch, size, k] };
 }
 
 const SELECT = /* wgsl */ `${KEY}
-struct Sizes { size: u32, k: u32 }
+struct Sizes { batch: u32, size: u32, k: u32 }
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> candidates: array<u32>;
 @group(0) @binding(2) var<uniform> sizes: Sizes;
@@ -28,8 +28,11 @@ var<workgroup> largerCounts: array<u32, 256>;
 var<workgroup> equalCounts: array<u32, 256>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let row = workgroup.x * sizes.size;
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_index) local: u32) {
+  let batch = workgroup.y * workgroups.x + workgroup.x;
+  if (batch >= sizes.batch) { return; }
+  let row = batch * sizes.size;
   // The leading bits of the k-th largest key, and how many of the elements that share them are still to be chosen.
   var threshold = 0u;
   var left = sizes.k;
@@ -72,7 +75,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     larger += largerCounts[before];
     equal += equalCounts[before];
   }
-  let out = workgroup.x * sizes.k;
+  let out = batch * sizes.k;
   for (var i = start; i < end; i++) {
     let key = keyOf(x[row + i]);
     if (key > threshold) {

@@ -39,6 +39,20 @@ for (const [method, problem] of Object.entries({
   });
 }
 
+test('a depthwise plane of more pixels than a dimension holds workgroups is whole', async () => {
+  const pixels = 64 * 65_535 + 100;
+  const data = Float32Array.from({ length: 2 * pixels }, (_, index) => index % 1000);
+  const weight = { shape: [2, 1, 1, 1], data: Float32Array.of(2, 3) };
+  for (const kind of ['cpu', 'webgpu'] as const) {
+    const other = await Device.create({ device: kind });
+    const x = other.tensor({ shape: [1, 2, 1, pixels], data });
+    const output = await conv2d(x, packConv2d(other, weight, undefined, { groups: 2 })).read();
+    const wrong = output.data.findIndex((value, index) => value !== data[index]! * (index < pixels ? 2 : 3));
+    assert.is(wrong, -1, kind);
+    await other.destroy();
+  }
+});
+
 test('impossible shapes and options are refused by name', () => {
   const weight = random.tensor([4, 3, 3, 3]);
   const packed = packConv2d(device, weight, random.tensor([4]));
@@ -51,6 +65,14 @@ test('impossible shapes and options are refused by name', () => {
   const residual = x(1, 4, 8, 8);
   refuses(() => conv2d(x(1, 3, 8, 8), packed, { residual }), ShapeError, /^conv2d: expected a residual \[1, 4, 6, 6\]/);
   refuses(() => packConv2d(device, random.tensor([4, 9])), ShapeError, /^packConv2d: expected a weight/);
+  const [short, integers] = [new Float32Array(5), new Int32Array(4)];
+  refuses(() => packConv2d(device, { ...weight, data: short }), ShapeError, /weight: expected as many values .* got 5/);
+  const bias = { shape: [4], data: integers } as never;
+  refuses(
+    () => packConv2d(device, weight, bias),
+    OptionError,
+    /^packConv2d: bias: expected .* with a Float32Array, got/,
+  );
   refuses(() => packConv2d(device, weight, random.tensor([3])), ShapeError, /^packConv2d: expected a bias \[4\]/);
   refuses(() => packConv2d(device, weight, undefined, { groups: 3 }), ShapeError, /^packConv2d: expected output/);
   refuses(() => packConv2d(device, weight, undefined, { stride: 0 }), OptionError, /^packConv2d: expected stride/);

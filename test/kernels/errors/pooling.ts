@@ -23,6 +23,10 @@ export const poolingErrors: ErrorCases = {
       message: /^maxPool2d: expected an image that a window of 5 fits, got 4 x 9$/,
       call: (_, tensor) => maxPool2d(tensor([1, 3, 4, 9]), { kernel: 5 }),
     },
+    {
+      message: /^maxPool2d: expected an image that a window of 2 fits, got 5 x 0$/,
+      call: (_, tensor) => maxPool2d(tensor([1, 1, 5, 0]), { kernel: 2, stride: 1, padding: 1 }),
+    },
   ],
   meanOverSpace: [
     {

@@ -34,8 +34,12 @@ export const positionsErrors: ErrorCases = {
       call: (_, tensor) => learnedPositions(tensor([50, 4]), tensor([50, 5]), [1, 3, 4]),
     },
     {
-      message: /^learnedPositions: expected a feature map of at most \[50, 50\], got \[3, 51\]$/,
+      message: /^learnedPositions: expected \[B, H, W\] with a .* of at most \[50, 50\], got \[1, 3, 51\]$/,
       call: (_, tensor) => learnedPositions(tensor([50, 4]), tensor([50, 4]), [1, 3, 51]),
+    },
+    {
+      message: /^learnedPositions: expected \[B, H, W\] with .*, got \[1, -1, 1\.5\]$/,
+      call: (_, tensor) => learnedPositions(tensor([50, 4]), tensor([50, 4]), [1, -1, 1.5]),
     },
   ],
 };

@@ -14,6 +14,14 @@ export const productErrors: ErrorCases = {
       message: /^packLinear: expected a bias \[2\], got \[3\]$/,
       call: device => packLinear(device, zeros([2, 3]), zeros([3])),
     },
+    {
+      message: /^packLinear: weight: expected as many values as \[2, 3\] has, got 5$/,
+      call: device => packLinear(device, { shape: [2, 3], data: new Float32Array(5) }),
+    },
+    {
+      message: /^packLinear: weight: expected as many values as \[-2, -3\] has, got 6$/,
+      call: device => packLinear(device, { shape: [-2, -3], data: new Float32Array(6) }),
+    },
   ],
   linear: [
     {
