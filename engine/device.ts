@@ -148,7 +148,10 @@ export abstract class Device {
     let kept = new Set<Tensor>();
     try {
       const result = body();
-      if (result instanceof Promise) throw new DeviceError('scope: expected a synchronous body, got a promise');
+      if (result instanceof Promise) {
+        result.catch(() => {}); // It may well fail without its tensors, and nobody else has it.
+        throw new DeviceError('scope: expected a synchronous body, got a promise');
+      }
       kept = new Set(tensorsIn(result));
       return result;
     } finally {
@@ -175,8 +178,12 @@ export abstract class Device {
    * @throws DeviceError while another profile runs
    */
   async profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }> {
-    if (this.timings !== undefined) throw new DeviceError('profile: expected one profile at a time, got a second');
+    const assertFirst = () => {
+      if (this.timings !== undefined) throw new DeviceError('profile: expected one profile at a time, got a second');
+    };
+    assertFirst();
     await this.finish();
+    assertFirst();
     const timings: KernelTiming[] = [];
     this.timings = timings;
     try {

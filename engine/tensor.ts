@@ -1,5 +1,5 @@
 import type { Device } from './device.ts';
-import { DeviceError, ShapeError } from './errors.ts';
+import { DeviceError, OutOfMemoryError, ShapeError } from './errors.ts';
 import { type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
 
 /** Device memory behind one or more tensors; each device extends it with its own handle. */
@@ -18,9 +18,15 @@ const PAGE_BYTES = 4096;
 /**
  * An array of zeros to read into. The system hands a large one's memory out page by page, as each is first written, which
  * takes several times as long as copying into it; this is to be called while the device works.
+ * @throws OutOfMemoryError
  */
 export function reserveHostArray<Type extends DataType>(dtype: Type, length: number): HostArray<Type> {
-  const data = dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
+  let data: Int32Array | Float32Array;
+  try {
+    data = dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
+  } catch (cause) {
+    throw new OutOfMemoryError(`read: expected ${4 * length} bytes of host memory, got: ${String(cause)}`, { cause });
+  }
   for (let index = 0; index < length; index += PAGE_BYTES / 4) data[index] = 0;
   return data as HostArray<Type>;
 }

@@ -24,6 +24,8 @@ interface CpuStorage extends Storage {
   readonly address: number;
   /** The last batch that uses it: until that is done, the host must not write there. */
   lastUse: number;
+  /** Why it does not hold what was recorded: a launch that writes it, or what that reads, failed. */
+  failure?: Error;
 }
 
 interface RecordedLaunch {
@@ -32,6 +34,8 @@ interface RecordedLaunch {
   readonly entry: number;
   readonly tasks: number;
   readonly words: Uint32Array;
+  readonly inputs: readonly CpuStorage[];
+  readonly outputs: readonly CpuStorage[];
 }
 
 interface Batch {
@@ -50,7 +54,7 @@ export class CpuDevice extends Device {
   readonly name: string;
   readonly threads: number;
 
-  readonly #memory: WebAssembly.Memory;
+  #memory: WebAssembly.Memory;
   readonly #allocator: Allocator;
   readonly #entries: ReadonlyMap<string, number>;
   readonly #workers: Worker[];
@@ -95,30 +99,36 @@ export class CpuDevice extends Device {
     const index = this.#entries.get(entry);
     if (index === undefined)
       throw new DeviceError(`${launch.kernel}: expected a WebAssembly export "${entry}", got none`);
-    const tensors = [...launch.inputs, ...launch.outputs];
-    const words = new Uint32Array(tensors.length + scalars.length);
-    tensors.forEach((tensor, position) => {
-      words[position] = tensor === undefined ? 0 : this.#addressOf(tensor, launch.kernel);
+    const storageOf = (tensor: Tensor) => this.#storageOf(tensor, launch.kernel);
+    const inputs = launch.inputs.map(tensor => tensor && storageOf(tensor));
+    const outputs = launch.outputs.map(storageOf);
+    const storages = [...inputs, ...outputs];
+    const words = new Uint32Array(storages.length + scalars.length);
+    storages.forEach((storage, position) => {
+      words[position] = storage?.address ?? 0;
     });
-    writeScalars(scalars, words, new Float32Array(words.buffer), tensors.length);
+    writeScalars(scalars, words, new Float32Array(words.buffer), storages.length);
     if (tasks <= 0) return;
-    for (const tensor of tensors) {
-      if (tensor !== undefined) (tensor.storage as CpuStorage).lastUse = this.#lastBatch + 1;
-    }
-    this.#recorded.push({ launch, stage: this.currentStage, entry: index, tasks, words });
+    const present = inputs.filter(storage => storage !== undefined);
+    for (const storage of [...present, ...outputs]) storage.lastUse = this.#lastBatch + 1;
+    const recorded = { launch, stage: this.currentStage, entry: index, tasks, words, inputs: present, outputs };
+    passFailureOn(recorded);
+    this.#recorded.push(recorded);
     this.#scratchBytes = Math.max(this.#scratchBytes, scratchBytes);
   }
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
-    const address = this.#addressOf(tensor, 'read');
-    const { shape, dtype, size, byteLength, storage } = tensor;
+    const storage = this.#storageOf(tensor, 'read');
+    const { shape, dtype, size, byteLength } = tensor;
     storage.references += 1;
     try {
       this.#assertAlive();
       this.#flush();
       const data = reserveHostArray(dtype, size);
       await this.finish();
-      new Uint8Array(data.buffer).set(new Uint8Array(this.#memory.buffer, address, byteLength));
+      this.#assertAlive();
+      if (storage.failure !== undefined) throw storage.failure;
+      new Uint8Array(data.buffer).set(new Uint8Array(this.#memory.buffer, storage.address, byteLength));
       return { shape, data };
     } finally {
       this.dereference(storage);
@@ -137,6 +147,8 @@ export class CpuDevice extends Device {
   override async destroy(): Promise<void> {
     if (this.#lost === undefined) this.#lose('the device was destroyed');
     await Promise.all(this.#workers.map(worker => worker.terminate()));
+    // Tensors may keep the device reachable for long.
+    this.#memory = new WebAssembly.Memory({ initial: 0, maximum: 0, shared: true });
   }
 
   /** Bytes of the workers' scratch memory, which grows to what the largest launch needs; part of `memory.liveBytes`. */
@@ -167,10 +179,10 @@ export class CpuDevice extends Device {
     this.#allocator.release(address, lastUse, this.#completedBatch);
   }
 
-  #addressOf(tensor: Tensor, user: string): number {
+  #storageOf(tensor: Tensor, user: string): CpuStorage {
     if (tensor.device !== this)
       throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
-    return (tensor.storage as CpuStorage).address;
+    return tensor.storage as CpuStorage;
   }
 
   /** Sends the recorded launches to the workers. */
@@ -181,7 +193,7 @@ export class CpuDevice extends Device {
     const batch = ++this.#lastBatch;
     const recordBytes = launches.length * WORDS_PER_LAUNCH * 4;
     const argumentWords = launches.reduce((sum, { words }) => sum + words.length, 0);
-    const { scratch, address } = this.#reserveForBatch(recordBytes + argumentWords * 4);
+    const { scratch, address } = this.#reserveForBatch(launches, recordBytes + argumentWords * 4);
     const memory = new Uint32Array(this.#memory.buffer);
     let args = address + recordBytes;
     launches.forEach(({ entry, tasks, words }, index) => {
@@ -214,12 +226,17 @@ export class CpuDevice extends Device {
   }
 
   /** Memory for a batch's records; without any, the batch counts as done, for it is never sent. */
-  #reserveForBatch(recordBytes: number): { scratch: { address: number; bytesPerWorker: number }; address: number } {
+  #reserveForBatch(
+    launches: readonly RecordedLaunch[],
+    recordBytes: number,
+  ): { scratch: { address: number; bytesPerWorker: number }; address: number } {
     try {
       const scratch = this.#reserveScratch();
       return { scratch, address: this.#allocator.allocateIdle(recordBytes, this.#completedBatch) };
     } catch (error) {
       if (this.#batches.size === 0) this.#completedBatch = this.#lastBatch;
+      this.#scratchBytes = this.#scratch?.bytesPerWorker ?? 0; // Other launches may need less.
+      this.#failAll(launches, error as Error);
       throw error;
     }
   }
@@ -237,6 +254,13 @@ export class CpuDevice extends Device {
     this.accountFor(bytesPerWorker * this.threads);
     this.#scratch = { address, bytesPerWorker };
     return this.#scratch;
+  }
+
+  /** Whoever reads what these launches write, or what later ones make of it, is to be told. */
+  #failAll(launches: readonly RecordedLaunch[], error: Error): void {
+    for (const { outputs } of launches) for (const output of outputs) output.failure ??= error;
+    for (const { launches: later } of this.#batches.values()) later.forEach(passFailureOn);
+    this.#recorded.forEach(passFailureOn);
   }
 
   #startWorker(workerData: WorkerData): Worker {
@@ -265,6 +289,7 @@ export class CpuDevice extends Device {
     this.#batches.delete(number);
     // Batches that found no memory were never sent.
     this.#completedBatch = this.#batches.size === 0 ? this.#lastBatch : number;
+    if (batch.error !== undefined) this.#failAll(batch.launches, batch.error);
     this.#failure ??= batch.error;
     if (this.#batches.size === 0) for (const worker of this.#workers) worker.unref();
     batch.resolve();
@@ -314,6 +339,11 @@ export class CpuDevice extends Device {
     this.#batches.clear();
     for (const worker of this.#workers ?? []) void worker.terminate();
   }
+}
+
+function passFailureOn({ inputs, outputs }: RecordedLaunch): void {
+  const failure = inputs.find(input => input.failure !== undefined)?.failure;
+  if (failure !== undefined) for (const output of outputs) output.failure ??= failure;
 }
 
 /** As much address space as the system gives; pages are taken only when they are used. */

@@ -101,6 +101,11 @@ export class BufferPool {
     const { usage, create } = this.#options;
     const failed = () => {
       buffer.valid = false;
+      // It may have been given back before the system refused it.
+      const place = this.#free.indexOf(buffer);
+      if (place === -1) return;
+      this.#free.splice(place, 1);
+      this.#destroy(buffer);
     };
     const gpuBuffer = create({ size: byteLength, usage }, failed);
     const buffer: PooledBuffer = { id: ++this.#lastId, gpuBuffer, byteLength, lastBatch: 0, valid: true };

@@ -66,7 +66,7 @@ interface Submission {
 interface Failure {
   readonly error: DetrError;
   /** The last batch that may have suffered from it. */
-  readonly lastBatch: number;
+  lastBatch: number;
   reported: boolean;
 }
 
@@ -97,7 +97,10 @@ export class WebGpuDevice extends Device {
   readonly #tensorBuffers: BufferPool;
   readonly #downloadBuffers: BufferPool;
   readonly #uploadBuffers: UploadBuffers;
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #bindGroups = new Map<
+    string,
+    { readonly bindGroup: GPUBindGroup; readonly buffers: readonly PooledBuffer[] }
+  >();
   readonly #bindGroupKeys = new Map<PooledBuffer, Set<string>>();
   readonly #maximumStorageBuffers: number;
   readonly #uniformAlignment: number;
@@ -256,7 +259,9 @@ export class WebGpuDevice extends Device {
     }
     // The write happens before all work that is not submitted yet, so none of it may use the buffer.
     const buffer = this.#tensorBuffers.take(byteLength, this.#submittedBatch);
-    const bytes = data as Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+    // Dawn's binding for Node crashes on shared memory.
+    const isShared = typeof SharedArrayBuffer !== 'undefined' && data.buffer instanceof SharedArrayBuffer;
+    const bytes = (isShared ? data.slice() : data) as Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
     if (byteLength > 0) this.gpuDevice.queue.writeBuffer(buffer.gpuBuffer, 0, bytes);
     return { buffer, byteLength, references: 1 };
   }
@@ -409,14 +414,14 @@ export class WebGpuDevice extends Device {
     const uniformKey = uniforms === undefined ? '' : `${uniforms.chunk}:${uniforms.byteLength}`;
     const key = `${layout.id}:${uniformKey}:${buffers.map(({ id }) => id).join()}`;
     const cached = this.#bindGroups.get(key);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) return cached.bindGroup;
     const resources: GPUBufferBinding[] = buffers.map(({ gpuBuffer }) => ({ buffer: gpuBuffer }));
     if (uniforms !== undefined) {
       resources.push({ buffer: this.#uniformBuffers.buffer(uniforms.chunk), size: uniforms.byteLength });
     }
     const entries = resources.map((resource, index) => ({ binding: bindings[index]!, resource }));
     const bindGroup = this.gpuDevice.createBindGroup({ layout: layout.bindGroupLayout, entries });
-    this.#bindGroups.set(key, bindGroup);
+    this.#bindGroups.set(key, { bindGroup, buffers });
     for (const buffer of buffers) {
       const keys = this.#bindGroupKeys.get(buffer);
       if (keys === undefined) this.#bindGroupKeys.set(buffer, new Set([key]));
@@ -426,7 +431,12 @@ export class WebGpuDevice extends Device {
   }
 
   #dropBindGroups(buffer: PooledBuffer): void {
-    for (const key of this.#bindGroupKeys.get(buffer) ?? []) this.#bindGroups.delete(key);
+    for (const key of this.#bindGroupKeys.get(buffer) ?? []) {
+      for (const other of this.#bindGroups.get(key)?.buffers ?? []) {
+        if (other !== buffer) this.#bindGroupKeys.get(other)?.delete(key);
+      }
+      this.#bindGroups.delete(key);
+    }
     this.#bindGroupKeys.delete(buffer);
   }
 
@@ -502,10 +512,11 @@ export class WebGpuDevice extends Device {
   }
 
   #fail(error: DetrError): void {
-    if (this.#failure === undefined || this.#failure.reported) {
-      const { number, begun } = this.#recording;
-      this.#failure = { error, lastBatch: begun ? number : number - 1, reported: false };
-    }
+    const { number, begun } = this.#recording;
+    const lastBatch = begun ? number : number - 1;
+    // The first error says what went wrong; later ones, before it is reported, say what else suffers.
+    if (this.#failure?.reported === false) this.#failure.lastBatch = lastBatch;
+    else this.#failure = { error, lastBatch, reported: false };
   }
 
   /** Waits for a submitted batch and throws what went wrong up to its end. */

@@ -138,9 +138,9 @@ testOnDevice('a forward pass without memory rejects and leaves nothing behind; w
   assert.is(device.memory.liveBytes, before.liveBytes);
 });
 
-testOnDevice('a kernel that traps is a DeviceError with its name, and the device goes on', async device => {
+/** A launch of `relu` on some tensor, to be changed. */
+function soundLaunch(device: Device): Launch {
   const x = device.tensor({ shape: [1000], data: values(1000) });
-  const out = device.empty([1000]);
   let sound: Launch | undefined;
   const { launch } = device;
   device.launch = function (recorded) {
@@ -148,15 +148,54 @@ testOnDevice('a kernel that traps is a DeviceError with its name, and the device
     launch.call(this, recorded);
   };
   activate(x, 'relu');
-  const { entry } = sound!.wasm({ threads: 1 });
   device.launch = launch;
+  return sound!;
+}
+
+testOnDevice('a kernel that traps fails all that hangs on it, by its name, and the device goes on', async device => {
+  const sound = soundLaunch(device);
+  const { entry } = sound.wasm({ threads: 1 });
+  const out = device.empty([1000]);
   // Arguments far outside of the memory.
   const scalars = Array.from({ length: 16 }, () => 0xfffffff0);
-  device.launch({ ...sound!, kernel: 'wild', inputs: [], outputs: [], wasm: () => ({ entry, tasks: 4, scalars }) });
-  const error = await within(20_000, rejection(out.read()));
-  assert.instance(error, DeviceError);
-  assert.match(error.message, /^wild: the kernel failed on the cpu device: memory access out of bounds/);
+  device.launch({ ...sound, kernel: 'wild', inputs: [], outputs: [out], wasm: () => ({ entry, tasks: 4, scalars }) });
+  const reads = [out.read(), activate(out, 'relu').read()];
+  const nextBatch = activate(activate(out, 'relu'), 'relu');
+  for (const read of [...reads, nextBatch.read()]) {
+    const error = await within(20_000, rejection(read));
+    assert.instance(error, DeviceError);
+    assert.match(error.message, /^wild: the kernel failed on the cpu device: memory access out of bounds/);
+  }
+  assert.instance(await rejection(activate(nextBatch, 'relu').read()), DeviceError);
   assertRelu(await relu(device));
+});
+
+testOnDevice('work that finds no memory is told to all who recorded it, and smaller work goes on', async device => {
+  const sound = soundLaunch(device);
+  await device.finish();
+  const before = activate(device.tensor({ shape: [4], data: values(4) }), 'relu');
+  const out = device.empty([1000]);
+  device.launch({ ...sound, outputs: [out], wasm: host => ({ ...sound.wasm(host), scratchBytes: 3 * gibibyte }) });
+  const errors = await Promise.all([out, before, activate(before, 'relu')].map(tensor => rejection(tensor.read())));
+  for (const error of errors) assert.instance(error, OutOfMemoryError);
+  assertRelu(await relu(device));
+});
+
+testOnDevice('a scope with an asynchronous body is refused, and its promise troubles nobody', async device => {
+  const body = async () => {
+    const x = device.empty([4]);
+    await null;
+    return x.read();
+  };
+  assert.throws(() => device.scope(body), /scope: expected a synchronous body, got a promise/);
+  await new Promise(resolve => setTimeout(resolve, 20));
+});
+
+testOnDevice('a destroyed device holds no memory, whoever holds the device', async device => {
+  assertRelu(await relu(device));
+  assert.ok(device.memory.reservedBytes > 0);
+  await device.destroy();
+  assert.is(device.memory.reservedBytes, 0);
 });
 
 testOnDevice(
@@ -284,6 +323,11 @@ testOnDevice('a tensor of another device is neither read nor given to a kernel',
 });
 
 testOnDevice('a profile has a time for every launch, and is the only one', async device => {
+  const together = await Promise.allSettled([1, 2].map(() => device.profile(() => relu(device))));
+  assert.equal(
+    together.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  );
   const { result, timings } = await device.profile(async () => {
     const error = await rejection(device.profile(async () => {}));
     assert.instance(error, DeviceError);

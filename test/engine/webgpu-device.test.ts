@@ -309,6 +309,43 @@ if (probe === undefined) {
     assert.is((await affine(x, 2).read()).data[3], 6);
   });
 
+  testOnDevice('what fails while a failure waits to be told is no less a failure', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    for (const turns of [0, 4, 8, 12, 20]) {
+      const first = rejection(affine(x, 3, 0, 'not a shader').read());
+      for (let turn = 0; turn < turns; turn++) await null;
+      const second = rejection(affine(x, 3, 0, 'not a shader').read());
+      for (const error of await Promise.all([first, second])) assert.instance(error, ShaderError, `${turns} turns`);
+    }
+    assert.is((await affine(x, 2).read()).data[5], 10);
+  });
+
+  testOnDevice('shared memory is uploaded as any other', async device => {
+    const data = new Float32Array(new SharedArrayBuffer(4000)).fill(3);
+    const x = device.tensor({ shape: [1000], data });
+    assert.is((await affine(x, 2).read()).data.at(-1), 6);
+  });
+
+  testOnDevice(
+    'a buffer that the system refused is not handed out again, however early it was given back',
+    async device => {
+      const { gpuDevice } = device;
+      const { createBuffer, pushErrorScope } = gpuDevice;
+      const x = device.tensor({ shape: [5000], data: values(5000) });
+      const pass = () => device.scope(() => affine(affine(affine(x, 2), 3), 5));
+      // As an adapter without memory: the buffer is invalid, and the scope that was asked for knows of an error.
+      gpuDevice.createBuffer = descriptor => createBuffer.call(gpuDevice, { ...descriptor, usage: 3 });
+      gpuDevice.pushErrorScope = filter =>
+        pushErrorScope.call(gpuDevice, filter === 'out-of-memory' ? 'validation' : filter);
+      const refused = pass();
+      gpuDevice.createBuffer = createBuffer;
+      gpuDevice.pushErrorScope = pushErrorScope;
+      assert.instance(await rejection(refused.read()), OutOfMemoryError);
+      refused.dispose();
+      for (let again = 0; again < 3; again++) assert.is((await pass().read()).data[10], 300);
+    },
+  );
+
   testOnDevice('a shader that does not fit its bindings', async device => {
     const x = device.tensor({ shape: [4], data: values(4) });
     const error = await rejection(affine(x, 2, 0, AFFINE.replace('@binding(1)', '@binding(7)')).read());
