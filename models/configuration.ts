@@ -57,7 +57,11 @@ type Fields<S extends Schema> = { readonly [Key in keyof S]: ReturnType<S[Key]> 
 const commonFields = {
   num_channels: count(3),
   d_model: count(256),
-  encoder_layers: layers(6),
+  encoder_layers: withDefault(
+    6,
+    `an integer from 0 to ${MAXIMUM_LAYERS}`,
+    raw => Number.isInteger(raw) && (raw as number) >= 0 && (raw as number) <= MAXIMUM_LAYERS,
+  ),
   decoder_layers: layers(6),
   encoder_attention_heads: count(8),
   decoder_attention_heads: count(8),
@@ -248,7 +252,8 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
   const name = String(nested?.backbone ?? raw.backbone ?? 'resnet50').replace(/\..*/, '');
   const kwargs = readObject(raw.backbone_kwargs, 'backbone_kwargs') ?? {};
   const outStages = readTimmStages(nested?.out_indices ?? kwargs.out_indices, timmStages);
-  const dilation = flag(false)(raw.dilation, 'dilation') || kwargs.output_stride === 16 || nested?.output_stride === 16;
+  const strides = [kwargs.output_stride, nested?.output_stride].map(readOutputStride);
+  const dilation = flag(false)(raw.dilation, 'dilation') || strides.includes(16);
   if (name === 'tf_mobilenetv3_small_075') {
     const blockActivations = flag(false)(raw.backbone_block_activations, 'backbone_block_activations');
     return { kind: 'mobilenetv3', inChannels, blockActivations, dilation, outStages };
@@ -269,6 +274,13 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
     dilation,
     outStages,
   };
+}
+
+/** timm's networks know more; DETR's are used with these. */
+function readOutputStride(raw: unknown): number {
+  if (raw === undefined || raw === null) return 32;
+  if (raw === 16 || raw === 32) return raw;
+  throw new ConfigError(`config: output_stride: expected 16 or 32, got ${describe(raw)}`);
 }
 
 function readTimmStages(raw: unknown, fallback: readonly number[]): readonly number[] {

@@ -1,10 +1,10 @@
-import { describe, type HostTensor, OptionError, type Tensor } from '../engine/index.ts';
+import type { HostTensor, Tensor } from '../engine/index.ts';
 import { checkOptionNames } from '../engine/options.ts';
 import { concatenate } from '../kernels/index.ts';
 import type { BaseConfig } from './configuration.ts';
 import { type ForwardInputs, type GraphInputs, inputNames } from './inputs.ts';
 import { computeLoss, type LossKind } from './losses/compute-loss.ts';
-import type { ImageTargets } from './losses/matcher.ts';
+import { checkTargets, type ImageTargets } from './losses/matcher.ts';
 import { type OnHost, PreTrainedModel } from './pretrained.ts';
 import type { DecoderTrace, Memory } from './transformer.ts';
 
@@ -105,19 +105,11 @@ export abstract class DetectionModel<
     checkOptionNames(inputs, [...inputNames, 'labels'], 'forward');
     const { labels, ...unlabelled } = inputs;
     if (labels === undefined) return (await this.run(unlabelled, false)) as OnHost<Outputs> & LossOutputs;
-    checkLabels(labels);
+    checkTargets(labels); // Before the pass, whose work would be lost.
     const outputs = await this.run(unlabelled, this.config.auxiliary_loss);
     const { loss, lossDict } = computeLoss(this.lossKind, outputs, labels, this.config);
     return { ...outputs, loss: scalar(loss), loss_dict: mapValues(lossDict, scalar) };
   }
-}
-
-/** Before the pass, whose work would be lost; what is in the targets is checked with the loss. */
-function checkLabels(labels: readonly ImageTargets[]): void {
-  if (Array.isArray(labels) && labels.every(target => typeof target === 'object' && target !== null)) return;
-  throw new OptionError(
-    `forward: expected labels as a list of { classLabels, boxes } for each image, got ${describe(labels)}`,
-  );
 }
 
 const scalar = (value: number): HostTensor => ({ shape: [], data: Float32Array.of(value) });

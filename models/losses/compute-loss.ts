@@ -8,7 +8,14 @@ import {
   sigmoidCardinalityError,
   softmaxCardinalityError,
 } from './losses.ts';
-import { hungarianMatcher, type ImageTargets, type LayerPredictions, labelsOf, type MatchingCosts } from './matcher.ts';
+import {
+  checkTargets,
+  hungarianMatcher,
+  type ImageTargets,
+  type LayerPredictions,
+  labelsOf,
+  type MatchingCosts,
+} from './matcher.ts';
 
 /** The models that have a loss, by their HuggingFace classes. */
 export type LossKind =
@@ -85,6 +92,7 @@ export function computeLoss(
   labels: readonly ImageTargets[],
   config: LossConfig,
 ): LossResult {
+  checkTargets(labels);
   const recipe = Object.hasOwn(RECIPES, kind) ? RECIPES[kind] : undefined;
   if (recipe === undefined) {
     throw new OptionError(`computeLoss: expected one of ${Object.keys(RECIPES).join(', ')}, got ${kind}`);

@@ -2,8 +2,9 @@
  * Bipartite matching between queries and targets (DETR, section 3.1).
  * B images, Q queries, C columns of class logits, T targets of one image.
  */
+import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import { boxDistance, generalizedBoxIou, requireValidBoxes } from './boxes.ts';
 import { linearSumAssignment } from './linear-sum-assignment.ts';
 
@@ -105,12 +106,38 @@ export function hungarianMatcher(
   });
 }
 
-/** The class labels of an image's targets. @throws OptionError if it has none. */
-export function labelsOf(target: ImageTargets): ArrayLike<number> {
-  if (target.classLabels === undefined || target.boxes === undefined) {
-    throw new OptionError(`labels: expected classLabels and boxes, got ${Object.keys(target).join(', ') || 'nothing'}`);
+/** The class labels of an image's targets. */
+export function labelsOf({ classLabels }: ImageTargets): ArrayLike<number> {
+  return 'data' in classLabels ? classLabels.data : classLabels;
+}
+
+/**
+ * Checks what does not depend on predictions: that targets have labels and boxes, masks if any, as many of each, and values
+ * for all. @throws OptionError, ShapeError naming the image and the field
+ */
+export function checkTargets(targets: readonly ImageTargets[]): void {
+  if (!Array.isArray(targets) || !targets.every(target => typeof target === 'object' && target !== null)) {
+    throw new OptionError(`labels: expected a list of { classLabels, boxes } for each image, got ${describe(targets)}`);
   }
-  return 'data' in target.classLabels ? target.classLabels.data : target.classLabels;
+  for (const [image, target] of targets.entries()) {
+    const { classLabels, boxes, masks } = target as Partial<ImageTargets>;
+    const where = `labels[${image}]`;
+    if ((classLabels ?? null) === null || (boxes ?? null) === null) {
+      const got = Object.keys(target).join(', ') || 'nothing';
+      throw new OptionError(`${where}: expected classLabels and boxes, got ${got}`);
+    }
+    if (!Array.isArray(classLabels)) checkHostTensor(classLabels as HostTensor<Int32Array>, `${where}.classLabels`);
+    const count = labelsOf(target).length;
+    checkHostTensor(boxes!, `${where}.boxes`);
+    if (boxes!.shape.length !== 2 || boxes!.shape[0] !== count || boxes!.shape[1] !== 4) {
+      throw new ShapeError(`${where}.boxes: expected [${count}, 4], got ${formatShape(boxes!.shape)}`);
+    }
+    if (masks === undefined) continue;
+    checkHostTensor(masks, `${where}.masks`);
+    if (masks.shape.length !== 3 || masks.shape[0] !== count) {
+      throw new ShapeError(`${where}.masks: expected [${count}, H, W], got ${formatShape(masks.shape)}`);
+    }
+  }
 }
 
 /** Checks that predictions and targets fit together; returns B, Q and C. */
@@ -125,16 +152,13 @@ function requirePredictions(
   if (boxes.shape.length !== 3 || boxes.shape[0] !== images || boxes.shape[1] !== queries || boxes.shape[2] !== 4) {
     throw new ShapeError(`pred_boxes: expected [${images}, ${queries}, 4], got ${formatShape(boxes.shape)}`);
   }
+  checkTargets(targets);
   if (targets.length !== images) {
     throw new ShapeError(`labels: expected one entry for each of ${images} images, got ${targets.length}`);
   }
   requireValidBoxes('pred_boxes', boxes.data);
   targets.forEach((target, image) => {
     const labels = labelsOf(target);
-    const { shape, data } = target.boxes;
-    if (shape.length !== 2 || shape[0] !== labels.length || shape[1] !== 4) {
-      throw new ShapeError(`labels[${image}].boxes: expected [${labels.length}, 4], got ${formatShape(shape)}`);
-    }
     for (let index = 0; index < labels.length; index++) {
       const label = labels[index]!;
       if (!(Number.isInteger(label) && label >= 0 && label < classes)) {
@@ -143,7 +167,7 @@ function requirePredictions(
         );
       }
     }
-    requireValidBoxes(`labels[${image}].boxes`, data);
+    requireValidBoxes(`labels[${image}].boxes`, target.boxes.data);
   });
   return [images, queries, classes];
 }

@@ -150,6 +150,20 @@ test('what does not fit together is refused by name', () => {
   refuses(ShapeError, /pred_boxes: expected \[1, 2, 4\], got \[1, 4\]/, { pred_boxes: box });
   refuses(ShapeError, /one entry for each of 1 images, got 2/, {}, [target, target]);
   refuses(ShapeError, /labels\[0\]\.boxes: expected \[2, 4\], got \[1, 4\]/, {}, [{ classLabels: [1, 1], boxes: box }]);
+  const labelled = (changed: object) => [{ ...target, ...changed } as ImageTargets];
+  const short = { shape: [2, 4], data: new Float32Array(4).fill(0.5) };
+  refuses(ShapeError, /labels\[0\]\.boxes: .* as many .* as \[2, 4\] has, got 4/, {}, labelled({ boxes: short }));
+  refuses(
+    OptionError,
+    /labels\[0\]\.boxes: expected \{ shape, data \}/,
+    {},
+    labelled({ boxes: [[0.5, 0.5, 0.1, 0.1]] }),
+  );
+  refuses(OptionError, /labels\[0\]: expected classLabels and boxes, got/, {}, labelled({ classLabels: null }));
+  const booleans = { shape: [1, 2, 2], data: [false, false, true, false] };
+  refuses(OptionError, /labels\[0\]\.masks: expected .* a typed array, got/, {}, labelled({ masks: booleans }));
+  const few = { shape: [1, 2, 2], data: new Uint8Array(2) };
+  refuses(ShapeError, /labels\[0\]\.masks: .* as many .* as \[1, 2, 2\] has, got 2/, {}, labelled({ masks: few }));
   refuses(OptionError, /classes from 0 to 2, got 3 at 0/, {}, [{ classLabels: [3], boxes: box }]);
   refuses(OptionError, /labels\[0\]\.boxes: .* got \[0.5,.* at 0/, {}, [{ classLabels: [1], boxes: invalid }]);
   refuses(OptionError, /pred_boxes: .* got \[NaN/, {

@@ -120,6 +120,7 @@ test('what cannot be is refused, naming the key', () => {
     );
   }
   refuses(() => DetrConfig.from({ backbone_kwargs: { out_indices: [4, -1] } }), /out_indices: expected different/);
+  refuses(() => DetrConfig.from({ backbone_kwargs: { output_stride: 8 } }), /output_stride: expected 16 or 32, got 8/);
   refuses(() => DetrConfig.from({ backbone_kwargs: 'x' }), /backbone_kwargs: expected an object, got "x"/);
   refuses(() => DetrConfig.from({ activation_function: 'constructor' }), /expected one of .*, got "constructor"/);
   refuses(
@@ -135,7 +136,7 @@ test('what cannot be is refused, naming the key', () => {
 
 test('what no model has is refused before anything of that size is made', () => {
   const refusals: [RawConfig, RegExp][] = [
-    [{ encoder_layers: 1e9 }, /encoder_layers: expected a positive integer up to 512, got 1000000000/],
+    [{ encoder_layers: 1e9 }, /encoder_layers: expected an integer from 0 to 512, got 1000000000/],
     [{ d_model: 2 ** 31 }, /d_model: expected a positive integer up to 65536/],
     [{ num_labels: 1e300 }, /num_labels: expected a positive integer up to 65536/],
     [{ num_queries: 1e8 }, /num_queries: expected a positive integer up to 65536/],

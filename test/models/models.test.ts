@@ -164,6 +164,14 @@ for (const name of modelDeviceNames) {
     }
   });
 
+  test('without encoder layers the memory is the projected map', async () => {
+    const model = await DetrModel.fromConfig({ ...small, encoder_layers: 0 }, { device });
+    const outputs = await model.forward({ pixelValues: picture(65, 97), outputHiddenStates: true });
+    assert.is(outputs.encoder_hidden_states?.length, 1);
+    assert.equal(outputs.encoder_hidden_states![0], outputs.encoder_last_hidden_state);
+    model.dispose();
+  });
+
   test('states of the encoder are kept only for those who ask', async () => {
     const models = [
       await DetrModel.fromConfig({ ...small, encoder_layers: 5 }, { device }),
