@@ -11,11 +11,11 @@ export async function benchEventLoop(options: BenchOptions): Promise<void> {
   await withDevice(options, device => watchEventLoop(device, options));
 }
 
-async function watchEventLoop(device: Device, { model: name, size, batch, runs }: BenchOptions): Promise<void> {
+async function watchEventLoop(device: Device, { model: name, size, batch, runs, json }: BenchOptions): Promise<void> {
   const model = await openModel(name, device);
   const pixelValues: HostTensor = new Random(1).tensor([batch, model.config.num_channels, ...size]);
   await model.forward({ pixelValues });
-  console.log(`${name}, ${pixelValues.shape.join('x')}, ${device.name}`);
+  if (!json) console.log(`${name}, ${pixelValues.shape.join('x')}, ${device.name}`);
 
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MILLISECONDS });
   const before = snapshot();
@@ -25,12 +25,18 @@ async function watchEventLoop(device: Device, { model: name, size, batch, runs }
     delay.disable();
   }
   const after = snapshot();
-  const milliseconds = (nanoseconds: number) => (nanoseconds / 1e6).toFixed(1);
-  console.log(
-    `event loop over ${runs} passes: longest delay ${milliseconds(delay.max)} ms, 99th percentile ${milliseconds(delay.percentile(99))} ms`,
-  );
-  for (const key of ['liveBytes', 'reservedBytes', 'residentBytes', 'handles'] as const) {
-    console.log(`${key}: ${before[key]} → ${after[key]}`);
+  const [longest, percentile99] = [delay.max / 1e6, delay.percentile(99) / 1e6];
+  if (json) {
+    const inputs = { model: name, shape: pixelValues.shape, device: device.name, runs };
+    const milliseconds = { longestDelayMilliseconds: longest, percentile99Milliseconds: percentile99 };
+    console.log(JSON.stringify({ ...inputs, ...milliseconds, before, after }));
+  } else {
+    console.log(
+      `event loop over ${runs} passes: longest delay ${longest.toFixed(1)} ms, 99th percentile ${percentile99.toFixed(1)} ms`,
+    );
+    for (const key of ['liveBytes', 'reservedBytes', 'residentBytes', 'handles'] as const) {
+      console.log(`${key}: ${before[key]} → ${after[key]}`);
+    }
   }
   await model.dispose();
 

@@ -1,5 +1,6 @@
 import benny from 'benny';
 import { withDevice } from '../cli/models.ts';
+import { checkEffect } from '../cli/options.ts';
 import { formatTable, ProgressBar } from '../cli/terminal.ts';
 import { type Device, OptionError } from '../engine/index.ts';
 import { allKernels, type Kernel, Random } from '../kernels/index.ts';
@@ -29,6 +30,7 @@ interface Row {
 /** Every kernel at its named cases, or the kernels named. */
 export async function benchKernels(options: BenchOptions): Promise<void> {
   const { names, json } = options;
+  checkEffect(options.given, ['model', 'size', 'batch', 'runs'], { needed: 'model or event-loop', got: 'kernels' });
   const known = allKernels.map(kernel => kernel.name);
   for (const name of names) {
     if (known.includes(name)) continue;

@@ -23,11 +23,21 @@ const commands: Readonly<Record<string, (options: BenchOptions) => Promise<void>
   'event-loop': benchEventLoop,
 };
 
+// `… | head` closes the pipe: that is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 const [command = 'help', ...args] = process.argv.slice(2);
 const bench = Object.hasOwn(commands, command) ? commands[command] : undefined;
 try {
   const given = benchOptions(bench === undefined ? [command, ...args] : args);
   if (command === 'help' || given.help) console.log(usage());
+  else if (bench !== undefined && bench !== benchKernels && given.names.length > 0)
+    throw new OptionError(
+      `${command}: expected options only, got ${given.names.join(' ')}; a model is named by --model`,
+    );
   else await (bench ?? benchKernels)(given);
 } catch (error) {
   if (!(error instanceof DetrError)) throw error;

@@ -34,13 +34,15 @@ export const options = {
 export interface BenchOptions extends Values<typeof options> {
   /** What is not an option: kernels. */
   readonly names: readonly string[];
+  /** The keys of the options that were given. */
+  readonly given: ReadonlySet<string>;
   readonly help: boolean;
 }
 
 /** @throws OptionError */
 export function benchOptions(args: readonly string[]): BenchOptions {
-  const { values, positionals, help } = parseCommandLine(args, options);
-  return { ...values, names: positionals, help };
+  const { values, given, positionals, help } = parseCommandLine(args, options);
+  return { ...values, given, names: positionals, help };
 }
 
 const SYNTHETIC = 'synthetic:';

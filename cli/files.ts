@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, isAbsolute, join, resolve } from 'node:path';
 import { OptionError } from '../engine/errors.ts';
@@ -93,10 +94,9 @@ export function withoutFile(message: string, file: string): string {
  * @throws OptionError when a result would take the place of a picture
  */
 export function outputPaths(pictures: readonly string[], folder: string, ending: string): string[] {
-  const inputs = new Set(pictures.map(path => resolve(path)));
   const taken = new Set<string>();
   const copies = new Map<string, number>();
-  return pictures.map(picture => {
+  const paths = pictures.map(picture => {
     const stem = basename(picture, extname(picture));
     let path = join(folder, stem + ending);
     // On file systems that ignore case, Photo.png and photo.png are one file.
@@ -104,13 +104,31 @@ export function outputPaths(pictures: readonly string[], folder: string, ending:
     while (taken.has(path.toLowerCase())) path = join(folder, `${stem}-${++copy}${ending}`);
     taken.add(path.toLowerCase());
     copies.set(stem.toLowerCase(), copy);
-    if (inputs.has(resolve(path))) {
-      throw new OptionError(
-        `--out: expected a folder without the pictures themselves, got ${folder}, where ${path} is one`,
-      );
-    }
     return path;
   });
+  refuseOverwriting(pictures, paths);
+  return paths;
+}
+
+/**
+ * Throws an `OptionError` if one of the files to be written is one of the pictures, by whatever name: through a link, or on a
+ * file system that ignores case.
+ */
+export function refuseOverwriting(pictures: readonly string[], targets: readonly string[]): void {
+  const inputs = new Set(pictures.map(fileIdentity));
+  const target = targets.find(path => inputs.has(fileIdentity(path)));
+  if (target !== undefined) {
+    throw new OptionError(`--out: expected a folder without the pictures themselves, got one where ${target} is one`);
+  }
+}
+
+function fileIdentity(path: string): string {
+  try {
+    const { dev, ino } = statSync(path, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch {
+    return resolve(path); // There is no such file, yet.
+  }
 }
 
 /** Writes a value as JSON, whole or not at all. */

@@ -68,6 +68,7 @@ function checkOperands(
   { operands, minimumOperands, maximumOperands = Number.POSITIVE_INFINITY }: Command,
   given: readonly string[],
 ): void {
+  if (given.includes('')) throw new OptionError(`expected ${operands}, got an empty one`);
   if (given.length < minimumOperands) {
     throw new OptionError(`expected ${operands}, got ${given.length === 0 ? 'nothing' : given.join(' ')}`);
   }

@@ -10,16 +10,42 @@ export interface Column {
 export function formatTable(columns: readonly Column[], content: readonly (readonly string[])[], indent = 0): string {
   const rows = content.map(row => row.map(printable)); // names out of files may hold anything
   const widths = columns.map(({ title }, index) =>
-    rows.reduce((widest, row) => Math.max(widest, row[index]?.length ?? 0), title.length),
+    rows.reduce((widest, row) => Math.max(widest, cellsOf(row[index] ?? '')), title.length),
   );
   const line = (cells: readonly string[]) =>
     `${' '.repeat(indent)}${cells
-      .map((cell, index) =>
-        columns[index]!.align === 'right' ? cell.padStart(widths[index]!) : cell.padEnd(widths[index]!),
-      )
+      .map((cell, index) => {
+        const padding = ' '.repeat(widths[index]! - cellsOf(cell));
+        return columns[index]!.align === 'right' ? padding + cell : cell + padding;
+      })
       .join('  ')
       .trimEnd()}\n`;
   return line(columns.map(({ title }) => title)) + rows.map(line).join('');
+}
+
+const narrow = /^[ -~]*$/;
+const wideCharacter =
+  /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}\u3000-\u303e\uff01-\uff60\uffe0-\uffe6]/u;
+const joinedCharacter = /[\p{Mn}\p{Me}\p{Cf}]/u;
+
+/** How many cells of a terminal a text fills: East Asian characters and emoji fill two, accents of their own none. */
+export function cellsOf(text: string): number {
+  if (narrow.test(text)) return text.length;
+  let cells = 0;
+  for (const character of text) cells += joinedCharacter.test(character) ? 0 : wideCharacter.test(character) ? 2 : 1;
+  return cells;
+}
+
+/** The start of a text that fits into so many cells. */
+function cutToCells(text: string, cells: number): string {
+  let length = 0;
+  let filled = 0;
+  for (const character of text) {
+    filled += cellsOf(character);
+    if (filled > cells) break;
+    length += character.length;
+  }
+  return text.slice(0, length);
 }
 
 /** Breaks text into lines of at most `width` characters at spaces. */
@@ -149,7 +175,7 @@ export class ProgressBar {
     const remaining = ownSteps > 0 && this.#done < this.#total ? `${formatDuration(left)} left` : '';
     const counts = `${this.#format(this.#done)}/${this.#format(this.#total)}`;
     const parts = [bar, counts, remaining, printable(this.#label)].filter(part => part !== '');
-    const line = [...parts.join('  ')].slice(0, this.#stream.columns - 1).join('');
+    const line = cutToCells(parts.join('  '), this.#stream.columns - 1);
     this.#stream.write(`\r${line}\u001b[K`);
     this.#drawn = now;
     this.#visible = true;

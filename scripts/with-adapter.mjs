@@ -20,7 +20,9 @@ try {
   process.exit(1);
 }
 const child = spawn(command, commandArguments, { env: adapter.environment, stdio: 'inherit' });
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+process.on('SIGTERM', () => child.kill('SIGTERM'));
+// A terminal sends Ctrl-C to both; a second one would end the command at once.
+process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'));
 child.on('error', error => {
   console.error(`with-adapter: ${command}: ${error.message}`);
   process.exit(127);

@@ -8,8 +8,9 @@ import { storedDataType } from '../../weights/data-types.ts';
 import { fileSystemError } from '../../weights/files.ts';
 import { readJson } from '../../weights/json-file.ts';
 import type { Checkpoint } from '../../weights/source.ts';
+import { isFaultOfInput } from '../batches.ts';
 import { defineCommand, exitCodes } from '../command.ts';
-import { pictureEndings, weightEndings } from '../files.ts';
+import { pictureEndings, weightEndings, withoutFile } from '../files.ts';
 import { locateModel, revisionOption } from '../models.ts';
 import { flag } from '../options.ts';
 import { formatBytes, formatTable, plural, printable } from '../terminal.ts';
@@ -34,6 +35,8 @@ interface ModelReport {
   readonly config: Readonly<Record<string, unknown>> | undefined;
   readonly processor: Readonly<Record<string, unknown>> | undefined;
   readonly weights: readonly WeightsReport[];
+  /** Files that are called as weights are but hold none, as trainers leave them: their options, an optimizer's state. */
+  readonly others: readonly { readonly file: string; readonly problem: string }[];
 }
 
 export const inspect = defineCommand({
@@ -88,21 +91,39 @@ async function inspectPath(path: string) {
 }
 
 async function inspectFolder(folder: string): Promise<ModelReport> {
-  const files = (await readdir(folder)).sort();
-  const found = files.filter(file => weightEndings.test(file));
+  const entries = await readdir(folder, { withFileTypes: true }).catch(error => {
+    throw fileSystemError(folder, error);
+  });
+  const files = entries.filter(entry => !entry.isDirectory()).map(({ name }) => name);
+  const found = files.sort().filter(file => weightEndings.test(file));
   const indexes = found.filter(file => file.endsWith('.index.json'));
   const weightFiles = indexes.length > 0 ? indexes : found;
   const json = (name: string) => (files.includes(name) ? readJson(join(folder, name)) : undefined);
+  const [weights, others] = await inspectAll(weightFiles.map(file => join(folder, file)));
   const report = {
     folder,
     config: await json('config.json'),
     processor: await json('preprocessor_config.json'),
-    weights: await Promise.all(weightFiles.map(file => inspectWeights(join(folder, file)))),
+    weights,
+    others,
   };
   if (report.config === undefined && report.weights.length === 0) {
     throw new FileError({ file: folder }, 'expected a model folder, got one without config.json and weights');
   }
   return report;
+}
+
+/** @throws FileError where no file can be read */
+async function inspectAll(paths: readonly string[]): Promise<[ModelReport['weights'], ModelReport['others']]> {
+  const results = await Promise.allSettled(paths.map(inspectWeights));
+  const failures = results.flatMap((result, index) =>
+    result.status === 'rejected' ? [{ file: paths[index]!, reason: result.reason as unknown }] : [],
+  );
+  const serious = failures.find(({ reason }) => failures.length === paths.length || !isFaultOfInput(reason));
+  if (serious !== undefined) throw serious.reason;
+  const weights = results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+  const others = failures.map(({ file, reason }) => ({ file, problem: withoutFile((reason as Error).message, file) }));
+  return [weights, others];
 }
 
 async function inspectWeights(path: string): Promise<WeightsReport> {
@@ -121,7 +142,7 @@ async function inspectWeights(path: string): Promise<WeightsReport> {
   }
 }
 
-function describeModel({ folder, config, processor, weights }: ModelReport, allTensors: boolean): string {
+function describeModel({ folder, config, processor, weights, others }: ModelReport, allTensors: boolean): string {
   const rows: string[][] = [];
   const add = (name: string, value: unknown) => {
     if (value !== undefined && value !== null) rows.push([name, String(value)]);
@@ -147,6 +168,7 @@ function describeModel({ folder, config, processor, weights }: ModelReport, allT
     add('image size', typeof processor.size === 'object' ? JSON.stringify(processor.size) : processor.size);
   }
   if (weights.length === 0) add('weights', 'missing');
+  for (const { file, problem } of others) add('no weights', `${basename(file)}: ${problem}`);
   const summary = rows.map(([name, value]) => `  ${name!.padEnd(14)}  ${printable(value!)}\n`).join('');
   return `${printable(folder)}: model folder\n${summary}${weights.map(file => `\n${describeWeights(file, allTensors)}`).join('')}`;
 }

@@ -53,6 +53,7 @@ export const parity = defineCommand({
     }
     return withDevice(options, async device => {
       const progress = new ProgressBar(dumps.length);
+      let done = 0;
       let failed = 0;
       for (const { folder, problem } of dumps) {
         if (signal.aborted) break;
@@ -61,8 +62,8 @@ export const parity = defineCommand({
           if (problem !== undefined) throw problem;
           const report = await repeatDump(folder, device);
           if (!report.passed) failed++;
-          if (write !== undefined) await writeSafetensors(write, report.outputs);
           progress.above(() => process.stdout.write(json ? toJson(report) : describe(report)));
+          if (write !== undefined) await writeSafetensors(write, report.outputs);
         } catch (error) {
           if (!isFaultOfInput(error)) throw error;
           failed++;
@@ -72,12 +73,14 @@ export const parity = defineCommand({
             process.stderr.write(`${printable(folder)}: ${printableLines(message)}\n\n`);
           });
         }
+        done++;
         progress.advance(1);
       }
       progress.clear();
       if (!json && dumps.length > 1) {
-        process.stdout.write(`${dumps.length - failed} of ${plural(dumps.length, 'dump')} pass on ${device.name}\n`);
+        process.stdout.write(`${done - failed} of ${plural(done, 'dump')} pass on ${device.name}\n`);
       }
+      if (done < dumps.length) process.stderr.write(`interrupted: ${done} of ${plural(dumps.length, 'dump')} done\n`);
       return failed > 0 ? exitCodes.failure : exitCodes.success;
     });
   },

@@ -9,7 +9,7 @@ import type { Segmentation as PostProcessed } from '../../models/processing/segm
 import { makeFolder } from '../../weights/files.ts';
 import { conclude, type Picture, printAsJson, processBatches } from '../batches.ts';
 import { defineCommand } from '../command.ts';
-import { findPictures, outputPaths, writeJsonFile } from '../files.ts';
+import { findPictures, outputPaths, refuseOverwriting, writeJsonFile } from '../files.ts';
 import {
   batchOption,
   chooseModel,
@@ -82,6 +82,8 @@ export const segment = defineCommand({
     const out = options.out ?? (options.json ? undefined : 'segments');
     const paths = inputs.map(({ path }) => path);
     const overlays = out === undefined ? undefined : outputPaths(paths, out, '.png');
+    const mapOf = (overlay: string) => join(out!, task, basename(overlay));
+    if (overlays !== undefined && task !== 'instance') refuseOverwriting(paths, overlays.map(mapOf));
     if (out !== undefined) await makeFolder(task === 'instance' ? out : join(out, task));
 
     return withDevice(options, async device => {
@@ -130,8 +132,8 @@ export const segment = defineCommand({
           });
           writePng(overlay, drawSegmentation(image, { width, height, data: ids.data }, shown));
           const entry = { id: index + 1, file: path, mapName: basename(overlay), width, height, segments };
-          if (task === 'panoptic') writePng(join(out!, task, entry.mapName), panopticImage(ids));
-          if (task === 'semantic') writePng(join(out!, task, entry.mapName), labelImage(ids));
+          if (task === 'panoptic') writePng(mapOf(overlay), panopticImage(ids));
+          if (task === 'semantic') writePng(mapOf(overlay), labelImage(ids));
           files.push({ ...entry, ...(task === 'instance' && { masks: segments.map(({ id }) => maskOf(ids, id)) }) });
         }
         const masked = () => segments.map(entry => ({ ...entry, segmentation: rleToCoco(maskOf(ids, entry.id)) }));

@@ -1,9 +1,10 @@
-import { rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DetrError, type Device } from '../../engine/index.ts';
 import { type BatchOptions, conclude, type Outcome, processBatches, RunEnded } from '../batches.ts';
 import { exitCodes } from '../command.ts';
-import { isInside, writeJsonFile } from '../files.ts';
+import { isInside, weightEndings, writeJsonFile } from '../files.ts';
 import { Journal } from '../journal.ts';
 import { type ChosenModel, type DeviceChoice, withDevice } from '../models.ts';
 import { plural, printable } from '../terminal.ts';
@@ -83,6 +84,21 @@ export async function runEvaluation<Entry, Result>(
   return exitCode;
 }
 
+/** Changes when one of the files does, by its size or its time. */
+async function fingerprint(files: readonly string[]): Promise<string> {
+  const hash = createHash('sha256');
+  for (const file of files) {
+    const { size, mtimeMs } = await stat(file);
+    hash.update(`${file} ${size} ${mtimeMs}\n`);
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+async function weightsAndConfigs(folder: string): Promise<string[]> {
+  const names = (await readdir(folder)).sort();
+  return names.filter(name => name.endsWith('.json') || weightEndings.test(name)).map(name => join(folder, name));
+}
+
 /** Runs the model over the pictures that the journal does not know, and records each in it. The journal comes back closed. */
 async function processRemaining<Entry, Result>(
   { identity, listed, load }: Evaluation<Entry, Result>,
@@ -95,6 +111,7 @@ async function processRemaining<Entry, Result>(
     annotations: resolve(annotations),
     images: resolve(images),
     model: resolve(chosen.directory),
+    files: await fingerprint([annotations, ...(await weightsAndConfigs(chosen.directory))]),
     threshold,
     ...others,
   };

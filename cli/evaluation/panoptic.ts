@@ -1,5 +1,6 @@
+import { access, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type Device, FileError } from '../../engine/index.ts';
+import { type Device, FileError, OptionError } from '../../engine/index.ts';
 import { AutoModelForImageSegmentation } from '../../models/auto.ts';
 import {
   type PanopticDataset,
@@ -11,7 +12,7 @@ import {
   toPanopticPrediction,
 } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readImage, writePng } from '../../models/images/files.ts';
-import { makeFolder } from '../../weights/files.ts';
+import { fileSystemError, makeFolder } from '../../weights/files.ts';
 import { isInside } from '../files.ts';
 import { openSegmentationProcessor } from '../models.ts';
 import { withoutPadding } from '../padding.ts';
@@ -22,7 +23,8 @@ type Entry = readonly PanopticSegment[];
 
 /**
  * Panoptic quality. Makes the folders for the PNG files of predictions, which have the names of those of the annotations.
- * @throws FileError when such a name leads elsewhere
+ * @throws FileError when such a name leads elsewhere or a PNG file of the annotations is missing; OptionError when `out` would
+ *   put predictions in their place
  */
 export async function panopticEvaluation(
   dataset: PanopticDataset,
@@ -36,6 +38,7 @@ export async function panopticEvaluation(
     const expected = 'expected the name of a file below the folder of the annotations';
     throw new FileError({ file: annotations }, `${expected}, got ${JSON.stringify(outside.file_name)}`);
   }
+  await checkTruths(truths, settings, mapFolder);
   const folders = new Set([mapFolder, ...truths.map(({ file_name: name }) => dirname(join(mapFolder, name)))]);
   for (const folder of folders) await makeFolder(folder);
 
@@ -56,6 +59,37 @@ export async function panopticEvaluation(
     }),
     score: entries => scoreSegments(dataset, settings, mapFolder, entries),
   };
+}
+
+/** Where the PNG files of the annotations are. */
+const truthFolderOf = (annotations: string) => annotations.replace(/\.json$/i, '');
+
+/** Before the model runs: that all PNG files of the annotations are there, and that none would be overwritten. */
+async function checkTruths(
+  truths: PanopticDataset['annotations'],
+  { annotations, out }: EvaluationSettings,
+  mapFolder: string,
+): Promise<void> {
+  const truthFolder = truthFolderOf(annotations);
+  const isFolder = await stat(truthFolder).then(
+    status => status.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) {
+    throw new OptionError(
+      `--annotations: expected the PNG files of ${annotations} in a folder ${truthFolder}, got none`,
+    );
+  }
+  for (const { file_name: name } of truths) {
+    const file = join(truthFolder, name);
+    await access(file).catch(error => {
+      throw fileSystemError(file, error);
+    });
+  }
+  const places = await Promise.all([truthFolder, mapFolder].map(folder => realpath(folder).catch(() => folder)));
+  if (places[0] === places[1]) {
+    throw new OptionError(`--out: expected a folder other than that of the annotations, got ${out}`);
+  }
 }
 
 async function loadSegmenter(
@@ -104,7 +138,7 @@ async function scoreSegments(
   mapFolder: string,
   entries: ReadonlyMap<number, Entry>,
 ): Promise<Score> {
-  const truthFolder = annotations.replace(/\.json$/i, '');
+  const truthFolder = truthFolderOf(annotations);
   const evaluator = new PanopticEvaluator(dataset);
   const done = dataset.annotations.slice(0, limit).filter(({ image_id: id }) => entries.has(id));
   for (const { image_id: id, file_name: name } of done) {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { describe } from '../../engine/describe.ts';
 import { type Device, FileError, type HostTensor } from '../../engine/index.ts';
 import { modelClass, type RunnableModel } from '../../models/auto.ts';
 import type { RawConfig } from '../../models/configuration.ts';
@@ -33,6 +34,12 @@ export async function readDump(directory: string): Promise<Dump> {
   if (description.format !== 1) {
     const file = join(directory, 'dump.json');
     throw new FileError({ file }, `expected a dump of format 1, got ${JSON.stringify(description.format)}`);
+  }
+  for (const name of ['atol', 'rtol'] as const) {
+    const value = description[name];
+    if (typeof value === 'number' && value >= 0) continue;
+    const file = join(directory, 'dump.json');
+    throw new FileError({ file }, `${name}: expected a number from 0, got ${describe(value)}`);
   }
   const forward = (description.forward ?? {}) as RawConfig;
   const inputs = await readAll(join(directory, 'inputs.safetensors'));

@@ -19,6 +19,11 @@ test('wrong usage is refused, with what was expected, before a device is opened'
     [['model', '--batch', '0'], /^--batch: expected a whole number, 1 or more, got "0"\n/],
     [['event-loop', '--runs', 'x'], /^--runs: expected a whole number, 1 or more, got "x"\n/],
     [['model', '--size', '0x100'], /^--size: expected HEIGHTxWIDTH, got "0x100"\n/],
+    [
+      ['model', 'facebook/detr-resnet-101'],
+      /^model: expected options only, got facebook.*; a model is named by --model\n/,
+    ],
+    [['kernels', '--runs', '3'], /^--runs: expected only with model or event-loop, got kernels\n/],
     [['--devise', 'cpu'], /^unknown option --devise, did you mean "--device"\?\n/],
   ];
   for (const [args, message] of cases) {

@@ -1,4 +1,14 @@
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -112,6 +122,46 @@ function withAnnotations(args: readonly string[], name: string, changes: object)
   writeFileSync(file, JSON.stringify({ ...dataset, ...changes }));
   return args.map(arg => (arg.endsWith('.json') ? file : arg));
 }
+
+test('the maps of the annotations must be there, and are never overwritten', async () => {
+  const data = join(folder, 'truths');
+  cpSync(testData('scenes', 'panoptic'), join(data, 'panoptic'), { recursive: true });
+  for (const name of ['panoptic.json', 'elsewhere.json'])
+    copyFileSync(testData('scenes', 'panoptic.json'), join(data, name));
+  const before = readdirSync(join(data, 'panoptic')).map(name => readFileSync(join(data, 'panoptic', name)));
+  const run = (annotations: string, out: string) =>
+    detrWebgpu(panoptic(out).map(arg => (arg.endsWith('panoptic.json') ? join(data, annotations) : arg)));
+  const missing = await run('elsewhere.json', join(folder, 'truths-out'));
+  assert.is(missing.exitCode, 2);
+  assert.match(missing.stderr, /--annotations: expected the PNG files of .* in a folder .*elsewhere, got none/);
+  const inPlace = await run('panoptic.json', data);
+  assert.is(inPlace.exitCode, 2);
+  assert.match(inPlace.stderr, /--out: expected a folder other than that of the annotations/);
+  assert.equal(
+    readdirSync(join(data, 'panoptic')).map(name => readFileSync(join(data, 'panoptic', name))),
+    before,
+  );
+});
+
+test('a run does not go on with a model that has changed', async () => {
+  const model = join(folder, 'changing');
+  cpSync(join(repositoryRoot, 'weights', 'embedded', 'scenes-detr'), model, { recursive: true });
+  const out = join(folder, 'changing-out');
+  const journal = join(out, 'unfinished.jsonl');
+  const linesDone = () => (existsSync(journal) ? readFileSync(journal, 'utf8').split('\n').length - 1 : 0);
+  const interruptOnceBegun = (child: ChildProcess) => {
+    const timer = setInterval(() => linesDone() > 2 && child.kill('SIGKILL'), 5);
+    child.on('close', () => clearInterval(timer));
+  };
+  await detrWebgpu(detection(model, out), { during: interruptOnceBegun });
+  const done = linesDone();
+  assert.ok(done > 2, 'ended too early, or not at all');
+  utimesSync(join(model, 'model.safetensors'), new Date(), new Date(1e12));
+  const { exitCode, stderr } = await detrWebgpu(detection(model, out));
+  assert.is(exitCode, 2);
+  assert.match(stderr, /is the record of an interrupted run with other options/);
+  assert.is(linesDone(), done);
+});
 
 test('without a picture that can be read nothing is written, and an earlier run is kept', async () => {
   const out = join(folder, 'missing');

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import fileSystem, { type FileHandle } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
@@ -75,6 +75,15 @@ test('a result never takes the place of a picture', () => {
       error instanceof OptionError && /^--out: expected a folder without the pictures themselves/.test(error.message),
   );
   outputPaths(['pictures/a.jpg'], 'pictures', '.png');
+  const pictures = join(folder, 'own');
+  mkdirSync(pictures);
+  writeFileSync(join(pictures, 'a.png'), '');
+  symlinkSync(pictures, join(folder, 'link'));
+  for (const name of [join(pictures, 'a.png'), join(folder, 'link', 'a.png')]) {
+    for (const out of [pictures, join(folder, 'link')]) {
+      assert.throws(() => outputPaths([name], out, '.png'), /^--out: expected|without the pictures themselves/);
+    }
+  }
 });
 
 test('JSON files are objects, and errors name them', async () => {

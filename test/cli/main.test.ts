@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -85,6 +85,7 @@ test('wrong usage says what is wrong and where to look, with exit code 2 and no 
     [['convert', 'only-one'], /expected SOURCE DESTINATION, got only-one/],
     [['inspect', 'a', 'b'], /expected FILE\|DIR\|NAME, got 2 operands: a b/],
     [['inspect', 'scenes-detr', '--revision', 'v1'], /--revision: expected a model on the hub/],
+    [['detect', ''], /expected IMAGE…, got an empty one/],
     [['devices', 'x'], /expected no operands, got 1 operand: x/],
   ];
   for (const [args, message] of cases) {
@@ -137,6 +138,21 @@ test('inspect sums up a model folder and lists a checkpoint', async () => {
   assert.is(tensors.length, 199);
   assert.is(parameters, 1_650_428);
   assert.match((await detrWebgpu(['inspect', 'cli/demo/scene-1.png'])).stdout, /picture, 141 x 198/);
+});
+
+test('inspect tells what a trainer left beside the weights, and refuses only folders without any', async () => {
+  const trained = join(temporaryFolder('trained'), 'model');
+  cpSync(embedded('scenes-detr'), trained, { recursive: true });
+  writeFileSync(join(trained, 'training_args.bin'), 'no weights');
+  mkdirSync(join(trained, 'checkpoint.pt'));
+  const { exitCode, stdout, stderr } = await detrWebgpu(['inspect', trained]);
+  assert.equal([exitCode, stderr], [0, '']);
+  assert.match(stdout, /199 tensors/);
+  assert.match(stdout, /no weights +training_args\.bin: expected /);
+  const { weights, others } = JSON.parse((await detrWebgpu(['inspect', trained, '--json'])).stdout);
+  assert.equal([weights.length, others.length], [1, 1]);
+  rmSync(join(trained, 'model.safetensors'));
+  assert.is((await detrWebgpu(['inspect', trained])).exitCode, 1);
 });
 
 test('inspect counts the bytes of the values in all shards of an index', async () => {

@@ -84,6 +84,28 @@ test('a folder of dumps is gone through, one that cannot be read does not stop t
   assert.ok(existsSync(many) && readdirSync(many).length === 2);
 });
 
+test('a dump without tolerances is refused by their name', async () => {
+  const intolerant = join(folder, 'intolerant');
+  cpSync(dump, intolerant, { recursive: true });
+  const { rtol: _, ...description } = JSON.parse(readFileSync(join(dump, 'dump.json'), 'utf8'));
+  writeFileSync(join(intolerant, 'dump.json'), JSON.stringify(description));
+  const { exitCode, stderr } = await detrWebgpu(['parity', intolerant, '--device', 'cpu']);
+  assert.is(exitCode, 1);
+  assert.match(stderr, /dump\.json: rtol: expected a number from 0, got nothing/);
+});
+
+test('an interrupted run says how far it came', async () => {
+  const several = join(folder, 'several');
+  for (let copy = 0; copy < 30; copy++) cpSync(dump, join(several, `${copy}`), { recursive: true });
+  const { exitCode, stdout, stderr } = await detrWebgpu(['parity', several, '--device', 'cpu'], {
+    during: child => child.stdout!.once('data', () => child.kill('SIGINT')),
+  });
+  assert.is(exitCode, 130);
+  const [, passing, done] = /(\d+) of (\d+) dumps? pass on/.exec(stdout)!;
+  assert.ok(passing === done && Number(done) < 30, stdout);
+  assert.is(stderr, `interrupted: ${done} of 30 dumps done\n`);
+});
+
 test('what is no dump is told, and the dumps beside it are gone through', async () => {
   const notes = join(folder, 'notes.md');
   writeFileSync(notes, 'notes');

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -133,6 +133,17 @@ test('with --json and no --out nothing is written, and the masks are in the JSON
     assert.is(rleArea(rleFromCoco(segmentation)), area);
   }
   assert.equal(readdirSync(workingFolder), []);
+});
+
+test('never writes a map over the pictures themselves', async () => {
+  const pictures = join(folder, 'own', 'panoptic');
+  mkdirSync(pictures, { recursive: true });
+  const picture = join(pictures, 'scene-1.png');
+  copyFileSync(join(demo, 'scene-1.png'), picture);
+  const { exitCode, stderr } = await detrWebgpu(['segment', picture, '--device', 'cpu', '--out', join(folder, 'own')]);
+  assert.is(exitCode, 2);
+  assert.match(stderr, /--out: expected a folder without the pictures themselves/);
+  assert.equal(readFileSync(picture), readFileSync(join(demo, 'scene-1.png')));
 });
 
 test('when no picture can be read, an earlier result stays', async () => {

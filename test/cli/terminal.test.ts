@@ -2,6 +2,7 @@ import type { WriteStream } from 'node:tty';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
+  cellsOf,
   formatBytes,
   formatDuration,
   formatTable,
@@ -63,6 +64,18 @@ test('durations, sizes and counts read naturally', () => {
 test('text is wrapped at spaces', () => {
   assert.equal(wrap('one two three', 7), ['one two', 'three']);
   assert.equal(wrap('unbreakable', 3), ['unbreakable']);
+});
+
+test('wide characters take two cells, accents none', () => {
+  assert.equal(['abc', '犬', 'e\u0301', '한글', '🦀!', 'ｗ', 'é'].map(cellsOf), [3, 2, 1, 4, 3, 2, 1]);
+  const rows = [
+    ['犬', '1'],
+    ['dog', '22'],
+  ];
+  assert.is(formatTable([{ title: 'x' }, { title: 'n', align: 'right' }], rows), 'x     n\n犬    1\ndog  22\n');
+  const { stream, written } = recorder(true, 50);
+  new ProgressBar(4, { stream }).advance(1, '犬'.repeat(40));
+  assert.ok(cellsOf(written.at(-1)!.replace('\r', '').replace('\u001b[K', '')) < 50);
 });
 
 test('a progress bar is drawn on a terminal, cut to its width, and leaves no trace', () => {
