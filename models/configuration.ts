@@ -267,7 +267,10 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
     kind: 'resnet',
     inChannels,
     embeddingSize: 64,
-    ...resnet,
+    layerType: resnet.layerType,
+    // timm leaves out the stages behind the last map that is wanted, and so do its checkpoints.
+    depths: resnet.depths.slice(0, outStages.at(-1)),
+    hiddenSizes: resnet.hiddenSizes.slice(0, outStages.at(-1)),
     activation: 'relu',
     downsampleInFirstStage: false,
     downsampleInBottleneck: false,

@@ -56,6 +56,9 @@ export interface MatchOptions extends HeadTying {
   readonly mayHoldHeads?: boolean;
 }
 
+/** A network of timm goes without the stages behind the last map that is wanted of it; a whole one may be stored. */
+const backboneStage = /\blayer[2-4]\./;
+
 /**
  * Matches a checkpoint, in any dialect that `resolveNames` knows, with the tensors that a model needs, and returns it under
  * their names. A model that detects takes the checkpoint of one that segments, without the mask head.
@@ -91,7 +94,11 @@ export function matchCheckpoint(
   // A segmentation model is a whole detector and a mask head, which is not in the way where nobody asks for it.
   const segments = [...shapes.keys()].some(name => maskHead.test(name));
   const mayBeUnused = options.mayHoldHeads ? anyHead : segments ? undefined : maskHead;
-  const extra = unused.filter(name => !mayBeUnused?.test(name));
+  const isBehind = (name: string) => {
+    const stage = backboneStage.exec(name)?.[0];
+    return stage !== undefined && ![...shapes.keys()].some(wanted => wanted.includes(stage));
+  };
+  const extra = unused.filter(name => !mayBeUnused?.test(name) && !isBehind(name));
   const surplus = extra.map(name => {
     const { shape, dtype } = source.tensors.get(name)!;
     return `tensor "${name}": ${dtype} ${formatShape(shape)} is not part of the model`;

@@ -24,7 +24,7 @@ export interface ResNetConfig {
   readonly downsampleInFirstStage: boolean;
   /** The original v1: the stride of a bottleneck on its first 1x1 convolution. */
   readonly downsampleInBottleneck: boolean;
-  /** DC5: the last stage keeps its resolution and dilates its 3x3 convolutions. */
+  /** DC5: stage 4 keeps its resolution and dilates its 3x3 convolutions. */
   readonly dilation: boolean;
   /** Stages whose maps the model gets, ascending; 0 is the stem. */
   readonly outStages: readonly number[];
@@ -166,7 +166,7 @@ export class ResNet extends Module {
     const outChannels = hiddenSizes[stage - 1];
     if (outChannels === undefined) return [];
     const stageChannels = hiddenSizes[stage - 2] ?? embeddingSize;
-    const dilated = this.#config.dilation && stage === depths.length;
+    const dilated = this.#config.dilation && stage === 4;
     const stride = dilated || (stage === 1 && !downsampleInFirstStage) ? 1 : 2;
     const Block = layerType === 'basic' ? BasicBlock : Bottleneck;
     return Array.from({ length: depths[stage - 1]! }, (_, block) => {

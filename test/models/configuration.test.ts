@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '../../engine/index.ts';
+import type { ResNetConfig } from '../../models/backbones/resnet.ts';
 import { ConditionalDetrConfig, DeformableDetrConfig, DetrConfig, type RawConfig } from '../../models/configuration.ts';
 
 function refuses(read: () => unknown, message: RegExp): void {
@@ -72,6 +73,9 @@ test('a timm backbone in every spelling', () => {
   assert.equal(DeformableDetrConfig.from({}).backbone.outStages, [2, 3, 4]);
   assert.equal(DeformableDetrConfig.from({ num_feature_levels: 1 }).backbone.outStages, [4]);
   assert.equal(DetrConfig.from({ backbone_kwargs: { out_indices: [-1, 2] } }).backbone.outStages, [2, 4]);
+  const depthsOf = (raw: RawConfig) => (DetrConfig.from(raw).backbone as ResNetConfig).depths;
+  assert.equal(depthsOf({ backbone_kwargs: { out_indices: [3, 1] } }), [3, 4, 6]);
+  assert.equal(depthsOf({ backbone_kwargs: { out_indices: [1, 4] } }), [3, 4, 6, 3]);
   const mobile = DetrConfig.from({ backbone: 'tf_mobilenetv3_small_075', dilation: true }).backbone;
   assert.ok(mobile.kind === 'mobilenetv3' && mobile.dilation);
 });

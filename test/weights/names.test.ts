@@ -208,6 +208,14 @@ test('matching reports everything at once, with both shapes', async () => {
   assert.is(matchCheckpoint(stored, rest, { mayHoldHeads: true }).tensors.size, 2);
 });
 
+test('the stages of a whole backbone behind the last one of the model are left alone', async () => {
+  const stages = [1, 2, 3, 4].map(stage => [`backbone.conv_encoder.model.layer${stage}.0.conv1.weight`, [2]] as const);
+  const stored = syntheticSource(stages);
+  assert.is(matchCheckpoint(stored, stages.slice(0, 3)).tensors.size, 3);
+  const gap = [stages[0]!, stages[1]!, ['backbone.conv_encoder.model.layer4.1.conv1.weight', [2]]] as const;
+  await rejectsWith(() => matchCheckpoint(stored, gap), FileError, /layer4\.1.* is missing\n.*layer4\.0.* is not part/);
+});
+
 test('a detector leaves the mask head of a segmentation checkpoint alone, which a detector does not have', async () => {
   const detector = [['model.level_embed', [1, 3]]] as const;
   const head = [['mask_head.lay1.bias', [5]]] as const;
