@@ -272,6 +272,8 @@ const EDGES: Readonly<Record<string, AttentionProblem>> = {
   // Of three tiles of keys, which GPUs divide into up to four slices.
   'no key for a slice': { ...sizes(3, 70, 2, 4), batch: 2, realKeys: [0, 70] },
   'one real key': { ...sizes(5, 300, 1, 4), realKeys: [1] },
+  // Where blocks of queries, rounded to sixes on the cpu device, become fewer.
+  'queries of DC5 at 800x1333': { ...sizes(4200, 3, 2, 4), batch: 2 },
 };
 
 const NON_FINITE = ['query', 'key', 'value'];
