@@ -25,6 +25,15 @@ export function aroundBox({ left, top, right, bottom }: Rectangle): Candidates {
     [left - width, top],
     [right, bottom - height],
     [left - width, bottom - height],
+    // Where many tags meet, or the box is in a corner: rows further off.
+    ...[1, 2, 3].flatMap((rows): Position[] => [
+      [left, bottom + rows * height],
+      [left, top - (1 + rows) * height],
+      [left, top + rows * height],
+      [right - width, bottom + rows * height],
+      [right - width, top - (1 + rows) * height],
+      [right - width, top + rows * height],
+    ]),
   ];
 }
 

@@ -151,6 +151,16 @@ test('tags stay inside the picture and apart from each other', () => {
   }
 });
 
+test('a tag of a box in a corner goes where it can be read', () => {
+  const detections = [
+    { label: 'person', labelId: 1, score: 0.99, box: [0, 0, 640, 480] },
+    { label: 'dog', labelId: 2, score: 0.9, box: [-20, -20, 10, 10] },
+  ];
+  const drawn = (some: typeof detections) => pixelsOf(drawDetections(grey(640, 480), some), classColor(2)).length;
+  const [together, alone] = [drawn(detections), drawn(detections.slice(1))];
+  assert.ok(together > 0.9 * alone, `${together} of ${alone} pixels are left`);
+});
+
 test('where tags have no room, the best detection keeps its own', () => {
   const crowd = Array.from({ length: 60 }, (_, index) => {
     return { label: 'fire hydrant', labelId: index === 0 ? 1 : 2, score: 0.9 - index / 100, box: [300, 200, 340, 260] };
