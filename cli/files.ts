@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, isAbsolute, join, resolve } from 'node:path';
 import { OptionError } from '../engine/errors.ts';
@@ -72,11 +72,15 @@ async function readStandardInput(signal: AbortSignal | undefined): Promise<Input
   return { path, bytes: Buffer.concat(chunks) };
 }
 
+export async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() === true;
+}
+
 /** @throws OptionError when there is no such folder */
 export async function requireFolder(path: string, option: string): Promise<void> {
-  const status = await stat(path).catch(() => undefined);
-  if (status?.isDirectory() === true) return;
-  throw new OptionError(`${option}: expected a folder, got ${path}, which ${status ? 'is a file' : 'does not exist'}`);
+  if (await isFolder(path)) return;
+  const problem = existsSync(path) ? 'is a file' : 'does not exist';
+  throw new OptionError(`${option}: expected a folder, got ${path}, which ${problem}`);
 }
 
 /** Whether a name out of a file stays below the folder that it is joined to: annotations may come from anybody. */

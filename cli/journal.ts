@@ -31,7 +31,7 @@ export class Journal<Entry> {
     const [first, ...lines] = complete.toString('utf8').split('\n').slice(0, -1);
     if (first !== header && lines.length > 0) {
       throw new OptionError(
-        `--out: ${path} is the record of an interrupted run with other options (${first}); choose another folder or add --restart`,
+        `--out: ${path} is the record of an interrupted run with other options or files (${first}); choose another folder or add --restart`,
       );
     }
     const entries = new Map<number, Entry>();

@@ -30,12 +30,14 @@ const withDefault =
 const MAXIMUM_WIDTH = 65_536;
 const MAXIMUM_LAYERS = 512;
 
-const count = (fallback: number, maximum = MAXIMUM_WIDTH) =>
+const integer = (fallback: number, minimum: number, maximum: number, expected: string) =>
   withDefault(
     fallback,
-    `a positive integer up to ${maximum}`,
-    raw => Number.isInteger(raw) && (raw as number) > 0 && (raw as number) <= maximum,
+    expected,
+    raw => Number.isInteger(raw) && (raw as number) >= minimum && (raw as number) <= maximum,
   );
+const count = (fallback: number, maximum = MAXIMUM_WIDTH) =>
+  integer(fallback, 1, maximum, `a positive integer up to ${maximum}`);
 const layers = (fallback: number) => count(fallback, MAXIMUM_LAYERS);
 const number = (fallback: number) =>
   withDefault(fallback, 'a finite number', raw => typeof raw === 'number' && Number.isFinite(raw));
@@ -57,11 +59,7 @@ type Fields<S extends Schema> = { readonly [Key in keyof S]: ReturnType<S[Key]> 
 const commonFields = {
   num_channels: count(3),
   d_model: count(256),
-  encoder_layers: withDefault(
-    6,
-    `an integer from 0 to ${MAXIMUM_LAYERS}`,
-    raw => Number.isInteger(raw) && (raw as number) >= 0 && (raw as number) <= MAXIMUM_LAYERS,
-  ),
+  encoder_layers: integer(6, 0, MAXIMUM_LAYERS, `an integer from 0 to ${MAXIMUM_LAYERS}`),
   decoder_layers: layers(6),
   encoder_attention_heads: count(8),
   decoder_attention_heads: count(8),

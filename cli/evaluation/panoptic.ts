@@ -1,4 +1,4 @@
-import { access, realpath, stat } from 'node:fs/promises';
+import { access, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Device, FileError, OptionError } from '../../engine/index.ts';
 import { AutoModelForImageSegmentation } from '../../models/auto.ts';
@@ -13,7 +13,7 @@ import {
 } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readImage, writePng } from '../../models/images/files.ts';
 import { fileSystemError, makeFolder } from '../../weights/files.ts';
-import { isInside } from '../files.ts';
+import { isFolder, isInside } from '../files.ts';
 import { openSegmentationProcessor } from '../models.ts';
 import { withoutPadding } from '../padding.ts';
 import { matchCategories } from './categories.ts';
@@ -71,11 +71,7 @@ async function checkTruths(
   mapFolder: string,
 ): Promise<void> {
   const truthFolder = truthFolderOf(annotations);
-  const isFolder = await stat(truthFolder).then(
-    status => status.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) {
+  if (!(await isFolder(truthFolder))) {
     throw new OptionError(
       `--annotations: expected the PNG files of ${annotations} in a folder ${truthFolder}, got none`,
     );

@@ -34,7 +34,7 @@ export interface LinearOptions {
 
 /**
  * Packs the weight [N, K] and bias [N] of a dense layer for `device`.
- * @throws ShapeError
+ * @throws ShapeError; OptionError for data that are no Float32Array
  */
 export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor): LinearWeights {
   const [outFeatures, inFeatures] = weight.shape;

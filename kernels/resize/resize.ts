@@ -86,7 +86,7 @@ export function resizeNearest(x: Tensor, size: Size, { residual }: ResizeNearest
 /**
  * [B, C, H, W] to [B, C, h, w] by linear interpolation between pixel centres in both directions, without antialiasing
  * (torch "bilinear", align_corners=False).
- * @throws ShapeError
+ * @throws ShapeError, on WebGPU also where a side times the new one is 2^31 or more
  */
 export function resizeBilinear(x: Tensor, size: Size): Tensor<'float32'> {
   expectShape('resizeBilinear', 'x', x, ['B', 'C', 'H', 'W']);

@@ -13,7 +13,7 @@ export function softmax(args: usize, task: i32, _scratch: usize): void {
   }
 }
 
-/** Bytes of a row. */
+/** Bytes of a row whose terms are summed in float32 before they go into a float64 sum. */
 const SUMMED_AT_ONCE: usize = 1024;
 
 function softmaxRow(x: usize, out: usize, length: i32): void {
@@ -26,7 +26,6 @@ function softmaxRow(x: usize, out: usize, length: i32): void {
   const maximum = f32x4.splat(maximumLane(largest));
   let total: f64 = 0;
   for (offset = 0; offset < vectors; ) {
-    // Sums of sums round less than one long sum.
     const end = min(offset + SUMMED_AT_ONCE, vectors);
     let sums = f32x4.splat(0);
     for (; offset < end; offset += 16) {

@@ -275,9 +275,10 @@ type Judged = (result: CocoResult, iouType: IouType) => CocoResult;
  * area goes before.)
  */
 const onlyJudged: Judged = (result, iouType) => {
+  const hasOwnArea = iouType === 'segm' ? result.segmentation !== undefined : iouType === 'keypoints';
+  if (!hasOwnArea) return result;
   const { bbox: _, ...withoutBox } = result;
-  const has = iouType === 'segm' ? result.segmentation !== undefined : iouType === 'keypoints';
-  return has ? withoutBox : result;
+  return withoutBox;
 };
 
 /**

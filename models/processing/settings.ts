@@ -48,6 +48,7 @@ export type SettingsInput = {
 } & {
   /** Also an edge length (the longest edge is then `maxSize`, else 1333), or [height, width]. */
   readonly size?: Size | number | readonly [height: number, width: number] | null;
+  /** The longest edge, beside a `size` of one number, or of the configured size with a shortest edge. */
   readonly maxSize?: number | null;
   /** Also Pillow's number of the filter. */
   readonly resample?: ResampleFilter | number | null;
