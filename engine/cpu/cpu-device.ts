@@ -128,7 +128,7 @@ export class CpuDevice extends Device {
       await this.finish();
       this.#assertAlive();
       if (storage.failure !== undefined) throw storage.failure;
-      new Uint8Array(data.buffer).set(new Uint8Array(this.#memory.buffer, storage.address, byteLength));
+      copyBytes(new Uint8Array(this.#memory.buffer, storage.address, byteLength), data.buffer, 0);
       return { shape, data };
     } finally {
       this.dereference(storage);
@@ -168,9 +168,7 @@ export class CpuDevice extends Device {
   protected override upload(data: Float32Array | Int32Array): CpuStorage {
     this.#assertAlive();
     const address = this.#allocator.allocateIdle(data.byteLength, this.#completedBatch);
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    // On shared memory `fill` takes three quarters of the time of `set`, which writes word by word there.
-    Buffer.from(this.#memory.buffer, address, data.byteLength).fill(bytes);
+    copyBytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), this.#memory.buffer, address);
     return { address, byteLength: data.byteLength, references: 1, lastUse: 0 };
   }
 
@@ -339,6 +337,11 @@ export class CpuDevice extends Device {
     this.#batches.clear();
     for (const worker of this.#workers ?? []) void worker.terminate();
   }
+}
+
+/** From or to shared memory, `fill` takes three quarters of the time of `set`, which goes word by word there. */
+function copyBytes(bytes: Uint8Array, buffer: ArrayBufferLike, offset: number): void {
+  Buffer.from(buffer, offset, bytes.byteLength).fill(bytes);
 }
 
 function passFailureOn({ inputs, outputs }: RecordedLaunch): void {
