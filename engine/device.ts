@@ -43,7 +43,8 @@ export interface MemoryUse {
 
 /**
  * Where tensors live and kernels run. Launches only record work, in order; `tensor.read()` waits. Errors that arise while
- * the device works (out of memory, device loss, a shader that does not compile) reject the next `read()` or `finish()`.
+ * the device works (out of memory, device loss, a shader that does not compile) reject the next `read()` or `finish()`, and
+ * every `read()` of what they spoilt.
  */
 export abstract class Device {
   abstract readonly kind: 'webgpu' | 'cpu';

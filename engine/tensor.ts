@@ -1,9 +1,10 @@
 import type { Device } from './device.ts';
 import { DeviceError, OutOfMemoryError, ShapeError } from './errors.ts';
+import type { Spoilable } from './failure.ts';
 import { type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
 
 /** Device memory behind one or more tensors; each device extends it with its own handle. */
-export interface Storage {
+export interface Storage extends Spoilable {
   readonly byteLength: number;
   /** Tensors and pending reads that use the memory; at zero it goes back to the device's pool. */
   references: number;

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { Device } from '../device.ts';
 import { DeviceError, DeviceLostError, OptionError, OutOfMemoryError } from '../errors.ts';
+import { passFailureOn, type Step, spoil } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import { type Launch, writeScalars } from '../launch.ts';
 import { type HostArray, reserveHostArray, type Storage, type Tensor } from '../tensor.ts';
@@ -24,18 +25,14 @@ interface CpuStorage extends Storage {
   readonly address: number;
   /** The last batch that uses it: until that is done, the host must not write there. */
   lastUse: number;
-  /** Why it does not hold what was recorded: a launch that writes it, or what that reads, failed. */
-  failure?: Error;
 }
 
-interface RecordedLaunch {
+interface RecordedLaunch extends Step {
   readonly launch: Launch;
   readonly stage: string;
   readonly entry: number;
   readonly tasks: number;
   readonly words: Uint32Array;
-  readonly inputs: readonly CpuStorage[];
-  readonly outputs: readonly CpuStorage[];
 }
 
 interface Batch {
@@ -234,7 +231,7 @@ export class CpuDevice extends Device {
     } catch (error) {
       if (this.#batches.size === 0) this.#completedBatch = this.#lastBatch;
       this.#scratchBytes = this.#scratch?.bytesPerWorker ?? 0; // Other launches may need less.
-      this.#failAll(launches, error as Error);
+      spoil(launches, error as Error, this.#pendingLaunches());
       throw error;
     }
   }
@@ -254,11 +251,9 @@ export class CpuDevice extends Device {
     return this.#scratch;
   }
 
-  /** Whoever reads what these launches write, or what later ones make of it, is to be told. */
-  #failAll(launches: readonly RecordedLaunch[], error: Error): void {
-    for (const { outputs } of launches) for (const output of outputs) output.failure ??= error;
-    for (const { launches: later } of this.#batches.values()) later.forEach(passFailureOn);
-    this.#recorded.forEach(passFailureOn);
+  *#pendingLaunches(): Generator<RecordedLaunch> {
+    for (const { launches } of this.#batches.values()) yield* launches;
+    yield* this.#recorded;
   }
 
   #startWorker(workerData: WorkerData): Worker {
@@ -287,7 +282,7 @@ export class CpuDevice extends Device {
     this.#batches.delete(number);
     // Batches that found no memory were never sent.
     this.#completedBatch = this.#batches.size === 0 ? this.#lastBatch : number;
-    if (batch.error !== undefined) this.#failAll(batch.launches, batch.error);
+    if (batch.error !== undefined) spoil(batch.launches, batch.error, this.#pendingLaunches());
     this.#failure ??= batch.error;
     if (this.#batches.size === 0) for (const worker of this.#workers) worker.unref();
     batch.resolve();
@@ -342,11 +337,6 @@ export class CpuDevice extends Device {
 /** From or to shared memory, `fill` takes three quarters of the time of `set`, which goes word by word there. */
 function copyBytes(bytes: Uint8Array, buffer: ArrayBufferLike, offset: number): void {
   Buffer.from(buffer, offset, bytes.byteLength).fill(bytes);
-}
-
-function passFailureOn({ inputs, outputs }: RecordedLaunch): void {
-  const failure = inputs.find(input => input.failure !== undefined)?.failure;
-  if (failure !== undefined) for (const output of outputs) output.failure ??= failure;
 }
 
 /** As much address space as the system gives; pages are taken only when they are used. */

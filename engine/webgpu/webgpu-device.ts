@@ -1,5 +1,6 @@
 import { Device } from '../device.ts';
 import { DetrError, DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
+import { passFailureOn, type Spoilable, type Step, spoil } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import {
   type AdapterTraits,
@@ -22,7 +23,7 @@ interface WebGpuStorage extends Storage {
   readonly buffer: PooledBuffer;
 }
 
-interface RecordedLaunch {
+interface RecordedLaunch extends Step {
   readonly kernel: string;
   readonly stage: string;
   readonly cost: Cost;
@@ -34,9 +35,9 @@ interface RecordedLaunch {
   readonly workgroups: readonly [number, number, number];
 }
 
-interface RecordedCopy {
-  readonly source: PooledBuffer;
-  readonly destination: PooledBuffer;
+interface RecordedCopy extends Step {
+  /** From the first to the second. */
+  readonly buffers: readonly [PooledBuffer, PooledBuffer];
   readonly byteLength: number;
 }
 
@@ -56,18 +57,10 @@ interface Batch {
   readonly uniforms: UniformWriter;
 }
 
-/** A batch that was submitted, or dropped because something failed. */
-interface Submission {
-  readonly batch: number;
-  /** Resolves once the adapter has checked the batch; an error is then in `#failure`. */
-  readonly checked: Promise<unknown>;
-}
-
-interface Failure {
-  readonly error: DetrError;
-  /** The last batch that may have suffered from it. */
-  lastBatch: number;
-  reported: boolean;
+/** Commands that were submitted, whose errors the adapter tells later. */
+interface CheckedCommands {
+  readonly commands: readonly Command[];
+  done: boolean;
 }
 
 /** A free buffer that this many batches have not used goes back to the system. */
@@ -105,12 +98,16 @@ export class WebGpuDevice extends Device {
   readonly #maximumStorageBuffers: number;
   readonly #uniformAlignment: number;
   #recording: Batch;
-  #sealing: Promise<Submission> | undefined;
+  #sealing: Promise<unknown> | undefined;
+  /** Sealed and not submitted yet. */
+  readonly #sealed = new Set<Batch>();
   #lastSubmission: Promise<unknown> = Promise.resolve();
   #submittedBatch = 0;
   /** What still may report an error about past calls. */
   readonly #checks = new Set<Promise<unknown>>();
-  #failure: Failure | undefined;
+  readonly #unchecked = new Set<CheckedCommands>();
+  /** What nobody was told of yet. */
+  #failure: DetrError | undefined;
   #lost: DeviceLostError | undefined;
   readonly #onUncapturedError = ({ error }: GPUUncapturedErrorEvent): void =>
     this.#fail(errorOf(error.constructor.name, error.message));
@@ -171,17 +168,18 @@ export class WebGpuDevice extends Device {
     this.#assertAlive();
     const { kernel, inputs, outputs, cost } = launch;
     const { code, workgroups, scalars } = launch.wgsl(this.traits);
-    const buffers: PooledBuffer[] = [];
+    const storages: WebGpuStorage[] = [];
     const bindings: number[] = [];
     let signature = '';
     for (const tensor of [...inputs, ...outputs]) {
       const binding = signature.length;
       signature += tensor === undefined ? '-' : binding < inputs.length ? 'r' : 'w';
       if (tensor === undefined) continue;
-      buffers.push(this.#bufferOf(tensor, kernel));
+      storages.push(this.#storageOf(tensor, kernel));
       bindings.push(binding);
     }
     if (workgroups.includes(0)) return;
+    const buffers = storages.map(({ buffer }) => buffer);
     this.#checkLaunch(kernel, buffers, outputs.length, workgroups);
     const uniforms = scalars.length > 0 ? this.#recording.uniforms.write(scalars) : undefined;
     if (uniforms !== undefined) {
@@ -189,9 +187,10 @@ export class WebGpuDevice extends Device {
       signature += 'u';
     }
     const pipeline = this.#pipelines.get(kernel, code, signature);
-    for (const buffer of buffers) buffer.lastBatch = this.#recording.number;
+    const firstOutput = storages.length - outputs.length;
+    const step: Step = { inputs: storages.slice(0, firstOutput), outputs: storages.slice(firstOutput) };
     const stage = this.currentStage;
-    this.#recording.commands.push({ kernel, stage, cost, pipeline, buffers, bindings, uniforms, workgroups });
+    this.#record({ ...step, kernel, stage, cost, pipeline, buffers, bindings, uniforms, workgroups });
     this.#recording.flops += cost.flops;
     // A software adapter would take the cores away from the recording.
     const enough = this.#recording.begun ? FLOPS_PER_SUBMIT : FLOPS_TO_BEGIN;
@@ -201,18 +200,18 @@ export class WebGpuDevice extends Device {
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
     this.#assertAlive();
     const { shape, dtype, size, byteLength } = tensor;
-    const source = this.#bufferOf(tensor, 'read');
+    const storage = this.#storageOf(tensor, 'read');
+    const copied: Spoilable = {};
     const destination = this.#downloadBuffers.take(byteLength);
     this.accountFor(byteLength);
     try {
-      source.lastBatch = this.#recording.number;
-      destination.lastBatch = this.#recording.number;
-      this.#recording.commands.push({ source, destination, byteLength });
-      const submission = await this.#seal();
+      const buffers = [storage.buffer, destination] as const;
+      this.#record({ inputs: [storage], outputs: [copied], buffers, byteLength });
+      await this.#seal();
       const data = reserveHostArray(dtype, size);
       await this.#settle(
-        submission,
         calmly(() => destination.gpuBuffer.mapAsync(MAP_MODE_READ)),
+        copied,
       );
       new Uint8Array(data.buffer).set(new Uint8Array(destination.gpuBuffer.getMappedRange(0, byteLength)));
       return { shape, data };
@@ -225,11 +224,8 @@ export class WebGpuDevice extends Device {
 
   override async finish(): Promise<void> {
     this.#assertAlive();
-    const submission = await this.#seal();
-    await this.#settle(
-      submission,
-      calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()),
-    );
+    await this.#seal();
+    await this.#settle(calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()));
   }
 
   override async destroy(): Promise<void> {
@@ -255,7 +251,7 @@ export class WebGpuDevice extends Device {
     // What comes before the first pass are weights, and they are not uploaded again.
     const again = this.#submittedBatch > 0 && !this.traits.software;
     if (again && this.#uploadBuffers.accepts(byteLength, this.#recording.uploads)) {
-      return { buffer: this.#recordUpload(data), byteLength, references: 1 };
+      return this.#recordUpload(data);
     }
     // The write happens before all work that is not submitted yet, so none of it may use the buffer.
     const buffer = this.#tensorBuffers.take(byteLength, this.#submittedBatch);
@@ -266,15 +262,19 @@ export class WebGpuDevice extends Device {
     return { buffer, byteLength, references: 1 };
   }
 
-  #recordUpload(data: Float32Array | Int32Array): PooledBuffer {
-    const { uploads, commands, number } = this.#recording;
+  #recordUpload(data: Float32Array | Int32Array): WebGpuStorage {
+    const { byteLength } = data;
     const source = this.#uploadBuffers.fill(data);
-    const destination = this.#tensorBuffers.take(data.byteLength);
-    source.lastBatch = number;
-    destination.lastBatch = number;
-    commands.push({ source, destination, byteLength: data.byteLength });
-    uploads.push(source);
-    return destination;
+    const storage: WebGpuStorage = { buffer: this.#tensorBuffers.take(byteLength), byteLength, references: 1 };
+    this.#record({ inputs: [], outputs: [storage], buffers: [source, storage.buffer], byteLength });
+    this.#recording.uploads.push(source);
+    return storage;
+  }
+
+  #record(command: Command): void {
+    for (const buffer of command.buffers) buffer.lastBatch = this.#recording.number;
+    passFailureOn(command);
+    this.#recording.commands.push(command);
   }
 
   protected override free(storage: Storage): void {
@@ -282,10 +282,10 @@ export class WebGpuDevice extends Device {
     this.#tensorBuffers.give((storage as WebGpuStorage).buffer);
   }
 
-  #bufferOf(tensor: Tensor, user: string): PooledBuffer {
+  #storageOf(tensor: Tensor, user: string): WebGpuStorage {
     if (tensor.device !== this)
       throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
-    return (tensor.storage as WebGpuStorage).buffer;
+    return tensor.storage as WebGpuStorage;
   }
 
   #checkLaunch(
@@ -321,11 +321,7 @@ export class WebGpuDevice extends Device {
     const waits = this.timings !== undefined || this.#submittedBatch < batch.number - 1;
     if (waits || !batch.commands.every(isCompiled)) return;
     batch.begun = true;
-    try {
-      this.#check(() => this.#encodeAndSubmit(batch.commands.splice(0), batch));
-    } catch (error) {
-      this.#fail(typedError(error));
-    }
+    this.#submitChecked(batch.commands.splice(0), batch);
     this.#giveBackUploads(batch);
   }
 
@@ -338,34 +334,34 @@ export class WebGpuDevice extends Device {
    * Closes the batch that is being recorded, at the end of the current turn so that reads that are asked for together share
    * it, and resolves once it is submitted.
    */
-  #seal(): Promise<Submission> {
+  #seal(): Promise<unknown> {
     this.#sealing ??= Promise.resolve().then(() => {
       this.#sealing = undefined;
       const batch = this.#recording;
+      this.#sealed.add(batch);
       this.#recording = this.#newBatch(batch.number + 1);
-      const submission = this.#lastSubmission.then(() => this.#submit(batch));
-      this.#lastSubmission = submission;
-      return submission;
+      this.#lastSubmission = this.#lastSubmission.then(() => this.#submit(batch));
+      return this.#lastSubmission;
     });
     return this.#sealing;
   }
 
   /** Submits a batch whose predecessors are submitted; it is dropped if a pipeline of it does not compile. */
-  async #submit(batch: Batch): Promise<Submission> {
-    let checked: Promise<unknown> = Promise.resolve();
+  async #submit(batch: Batch): Promise<void> {
     try {
       await this.#compilePipelines(batch);
       if (this.#lost === undefined) {
-        if (this.timings === undefined) checked = this.#check(() => this.#encodeAndSubmit(batch.commands, batch));
+        this.#sealed.delete(batch);
+        if (this.timings === undefined) this.#submitChecked(batch.commands, batch);
         else await this.#submitTimed(batch, this.timings);
       }
     } catch (error) {
-      this.#fail(typedError(error));
+      this.#sealed.delete(batch);
+      this.#fail(typedError(error), batch.commands);
     }
     if (this.#lost === undefined) this.#giveBackUploads(batch);
     this.#submittedBatch = batch.number;
     for (const pool of this.#pools) pool.trim(batch.number - BATCHES_KEPT_FREE);
-    return { batch: batch.number, checked };
   }
 
   async #compilePipelines({ commands }: Batch): Promise<void> {
@@ -392,9 +388,9 @@ export class WebGpuDevice extends Device {
       }
       pass?.end();
       pass = undefined;
-      if ('source' in command) {
-        const { source, destination, byteLength } = command;
-        encoder.copyBufferToBuffer(source.gpuBuffer, 0, destination.gpuBuffer, 0, byteLength);
+      if ('byteLength' in command) {
+        const [source, destination] = command.buffers;
+        encoder.copyBufferToBuffer(source.gpuBuffer, 0, destination.gpuBuffer, 0, command.byteLength);
       }
     }
     pass?.end();
@@ -450,7 +446,7 @@ export class WebGpuDevice extends Device {
     if (this.timedBy === 'timestamp queries') {
       const timestamps = new Timestamps(this.gpuDevice);
       try {
-        this.#check(() => this.#encodeAndSubmit(batch.commands, batch, timestamps));
+        this.#submitChecked(batch.commands, batch, timestamps);
         await this.#watch(timestamps.read().then(add));
       } finally {
         timestamps.destroy();
@@ -460,7 +456,7 @@ export class WebGpuDevice extends Device {
     const elapsed: number[] = [];
     for (const command of batch.commands) {
       const start = performance.now();
-      this.#check(() => this.#encodeAndSubmit([command], batch));
+      this.#submitChecked([command], batch);
       await calmly(() => this.gpuDevice.queue.onSubmittedWorkDone());
       if ('pipeline' in command) elapsed.push(performance.now() - start);
     }
@@ -489,19 +485,29 @@ export class WebGpuDevice extends Device {
     return buffer;
   }
 
-  /** Makes calls to the adapter whose errors are reported by the next `#settle`. */
-  #check(calls: () => void): Promise<unknown> {
+  /** Submits commands whose errors, told later, spoil what they write. */
+  #submitChecked(commands: readonly Command[], batch: Batch, timestamps?: Timestamps): void {
+    const unchecked: CheckedCommands = { commands, done: false };
+    this.#unchecked.add(unchecked);
     const filters = ['validation', 'out-of-memory', 'internal'] as const;
     for (const filter of filters) this.gpuDevice.pushErrorScope(filter);
     try {
-      calls();
-    } finally {
-      for (const _ of filters) {
-        const scope = calmly(() => this.gpuDevice.popErrorScope());
-        this.#watch(scope.then(error => error && this.#fail(errorOf(error.constructor.name, error.message))));
-      }
+      this.#encodeAndSubmit(commands, batch, timestamps);
+    } catch (error) {
+      this.#fail(typedError(error), commands);
     }
-    return Promise.all(this.#checks);
+    const scopes = filters.map(() => calmly(() => this.gpuDevice.popErrorScope()));
+    this.#watch(
+      Promise.all(scopes).then(errors => {
+        for (const error of errors)
+          if (error !== null) this.#fail(errorOf(error.constructor.name, error.message), commands);
+        unchecked.done = true;
+        for (const earliest of this.#unchecked) {
+          if (!earliest.done) break;
+          this.#unchecked.delete(earliest);
+        }
+      }),
+    );
   }
 
   #watch(check: Promise<unknown>): Promise<unknown> {
@@ -511,32 +517,32 @@ export class WebGpuDevice extends Device {
     return watched;
   }
 
-  #fail(error: DetrError): void {
-    const { number, begun } = this.#recording;
-    const lastBatch = begun ? number : number - 1;
-    // The first error says what went wrong; later ones, before it is reported, say what else suffers.
-    if (this.#failure?.reported === false) this.#failure.lastBatch = lastBatch;
-    else this.#failure = { error, lastBatch, reported: false };
+  /** Tells the next who waits, and all who read what the commands, where they are known, should have written. */
+  #fail(error: DetrError, commands: readonly Command[] = []): void {
+    this.#failure ??= error;
+    spoil(commands, this.#failure, this.#pendingCommands());
   }
 
-  /** Waits for a submitted batch and throws what went wrong up to its end. */
-  async #settle(submission: Submission, done: Promise<unknown>): Promise<void> {
+  *#pendingCommands(): Generator<Command> {
+    for (const { commands } of this.#unchecked) yield* commands;
+    for (const { commands } of this.#sealed) yield* commands;
+    yield* this.#recording.commands;
+  }
+
+  /** Waits for what is submitted and throws what nobody was told of yet, or what spoilt the `result`. */
+  async #settle(done: Promise<unknown>, result?: Spoilable): Promise<void> {
     const outcome = done.then(
       () => undefined,
       (cause: Error) =>
         new DeviceError(`webgpu device: expected to wait for the adapter, got: ${cause.message}`, { cause }),
     );
-    await submission.checked;
     await Promise.all(this.#checks);
     const error = await outcome;
     if (error !== undefined) await new Promise(resolve => setTimeout(resolve)); // a loss is told right after
     this.#assertAlive();
-    const failure = this.#failure;
-    if (failure !== undefined && (!failure.reported || submission.batch <= failure.lastBatch)) {
-      failure.reported = true;
-      throw failure.error;
-    }
-    if (error !== undefined) throw error;
+    const failure = this.#failure ?? result?.failure ?? error;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
   }
 
   #assertAlive(): void {
@@ -549,6 +555,8 @@ export class WebGpuDevice extends Device {
     for (const pool of this.#pools) pool.destroyAll();
     this.#uniformBuffers.destroy();
     this.#bindGroups.clear();
+    this.#unchecked.clear();
+    this.#sealed.clear();
     // Dawn holds on to listeners, and through this one to every pipeline of the device.
     this.gpuDevice.removeEventListener('uncapturederror', this.#onUncapturedError);
     this.gpuDevice.destroy();

@@ -320,6 +320,40 @@ if (probe === undefined) {
     assert.is((await affine(x, 2).read()).data[5], 10);
   });
 
+  testOnDevice('what a failure spoilt is never read as if it were right, also once it was told', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    await device.finish();
+    for (const [code, kind] of [['not a shader', ShaderError] as const, [REFUSED_AFFINE, DeviceError] as const]) {
+      const refused = affine(x, 3, 0, code);
+      const beside = affine(x, 5);
+      const after = affine(refused, 2);
+      const error = await rejection(refused.read());
+      assert.instance(error, kind);
+      const later = affine(affine(after, 1), 1);
+      for (const spoilt of [refused, beside, after, later, affine(later, 1).reshape([8, 8])]) {
+        assert.is(await rejection(spoilt.read()), error);
+      }
+      assert.is((await affine(x, 2).read()).data[5], 10);
+    }
+    // Recorded while the failure is on its way.
+    const refused = affine(x, 3, 0, REFUSED_AFFINE);
+    const waiting = rejection(device.finish());
+    for (let turn = 0; turn < 6; turn++) await null;
+    const recorded = [affine(refused, 2), affine(affine(refused, 2), 1)];
+    const errors = [await waiting, await rejection(recorded[0]!.read()), await rejection(recorded[1]!.read())];
+    for (const error of errors) assert.instance(error, DeviceError);
+  });
+
+  test('what a GPU would have got by way of a mapped buffer is not taken for it when that fails', async () => {
+    await using device = (await WebGpuDevice.open({ acceptSoftware: true, traits: { software: false } }))!;
+    await affine(device.tensor({ shape: [64], data: values(64) }), 1).read();
+    const x = device.tensor({ shape: [20_000], data: values(20_000) });
+    const error = await rejection(affine(x, 1, 0, 'not a shader').read());
+    assert.instance(error, ShaderError);
+    assert.is(await rejection(x.read()), error);
+    assert.is((await device.tensor({ shape: [20_000], data: values(20_000) }).read()).data[7], 7);
+  });
+
   testOnDevice('shared memory is uploaded as any other', async device => {
     const data = new Float32Array(new SharedArrayBuffer(4000)).fill(3);
     const x = device.tensor({ shape: [1000], data });
