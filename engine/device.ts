@@ -1,6 +1,6 @@
 import { describe } from './describe.ts';
 import { DeviceError, OptionError, ShapeError } from './errors.ts';
-import { type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
+import { checkHostTensor, type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
 import type { KernelTiming, Launch } from './launch.ts';
 import { checkOptionNames } from './options.ts';
 import { type HostArray, type Storage, Tensor } from './tensor.ts';
@@ -105,17 +105,9 @@ export abstract class Device {
   tensor<Data extends Float32Array | Int32Array>(
     host: HostTensor<Data>,
   ): Tensor<Data extends Int32Array ? 'int32' : 'float32'> {
-    const { shape, data } = host;
     // A wrong array would break the memory of everything else, so that callers without types are told as well.
-    if (!(data instanceof Float32Array || data instanceof Int32Array)) {
-      const got = (data as unknown)?.constructor?.name ?? typeof data;
-      throw new OptionError(`tensor: expected data in a Float32Array or Int32Array, got ${got}`);
-    }
-    if (!shape.every(isSize) || elementCount(shape) !== data.length) {
-      throw new ShapeError(
-        `tensor: expected ${elementCount(shape)} values for ${formatShape(shape)}, got ${data.length}`,
-      );
-    }
+    checkHostTensor(host, 'tensor', Float32Array, Int32Array);
+    const { shape, data } = host;
     const dtype = (data instanceof Int32Array ? 'int32' : 'float32') as Data extends Int32Array ? 'int32' : 'float32';
     return this.#adopt(shape, dtype, this.upload(data));
   }

@@ -24,20 +24,24 @@ export interface HostTensor<Data extends NumericArray = Float32Array> {
 
 /**
  * Throws unless `host` is a tensor whose `data` fill its `shape`, for callers without types. `name` starts the message.
- * @param Data the array that the data must be; unless told, any typed one
+ * @param arrays what the data may be; unless told, any typed array
  * @throws OptionError for what is no tensor, ShapeError for data of another length
  */
 export function checkHostTensor(
   host: HostTensor<NumericArray>,
   name: string,
-  Data?: new (length: number) => NumericArray,
+  ...arrays: readonly (new (
+    length: number,
+  ) => NumericArray)[]
 ): void {
   const { shape, data } = (host ?? {}) as Partial<HostTensor<NumericArray>>;
-  const isData = Data === undefined ? ArrayBuffer.isView(data) && !(data instanceof DataView) : data instanceof Data;
+  const isData =
+    arrays.length === 0
+      ? ArrayBuffer.isView(data) && !(data instanceof DataView)
+      : arrays.some(array => data instanceof array);
   if (!Array.isArray(shape) || !isData) {
-    throw new OptionError(
-      `${name}: expected { shape, data } with a ${Data?.name ?? 'typed array'}, got ${describe(host)}`,
-    );
+    const expected = arrays.map(array => array.name).join(' or ') || 'typed array';
+    throw new OptionError(`${name}: expected { shape, data } with a ${expected}, got ${describe(host)}`);
   }
   if (!shape.every(isSize) || elementCount(shape) !== data!.length) {
     throw new ShapeError(`${name}: expected as many values as ${formatShape(shape)} has, got ${data!.length}`);

@@ -79,6 +79,8 @@ export function packConv2d(
   options: Conv2dGeometryOptions = {},
 ): Conv2dWeights {
   const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
+  checkHostTensor(weight, 'packConv2d: weight', Float32Array);
+  if (bias !== undefined) checkHostTensor(bias, 'packConv2d: bias', Float32Array);
   const [outChannels, channelsPerGroup, kernelHeight, kernelWidth] = weight.shape as [number, number, number, number];
   if (weight.shape.length !== 4 || elementCount(weight.shape) === 0) {
     throw new ShapeError(`packConv2d: expected a weight [O, C / groups, h, w], got ${formatShape(weight.shape)}`);
@@ -86,8 +88,6 @@ export function packConv2d(
   if (bias !== undefined && !sameShape(bias.shape, [outChannels])) {
     throw new ShapeError(`packConv2d: expected a bias [${outChannels}], got ${formatShape(bias.shape)}`);
   }
-  checkHostTensor(weight, 'packConv2d: weight', Float32Array);
-  if (bias !== undefined) checkHostTensor(bias, 'packConv2d: bias', Float32Array);
   for (const [name, value] of Object.entries({ stride, dilation, groups })) {
     if (!Number.isInteger(value) || value < 1)
       throw new OptionError(`packConv2d: expected ${name} to be a positive integer, got ${value}`);

@@ -37,6 +37,8 @@ export interface LinearOptions {
  * @throws ShapeError; OptionError for data that are no Float32Array
  */
 export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor): LinearWeights {
+  checkHostTensor(weight, 'packLinear: weight', Float32Array);
+  if (bias !== undefined) checkHostTensor(bias, 'packLinear: bias', Float32Array);
   const [outFeatures, inFeatures] = weight.shape;
   if (weight.shape.length !== 2 || outFeatures === undefined || inFeatures === undefined) {
     throw new ShapeError(`packLinear: expected a weight [N, K], got ${formatShape(weight.shape)}`);
@@ -44,8 +46,6 @@ export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor
   if (bias !== undefined && !sameShape(bias.shape, [outFeatures])) {
     throw new ShapeError(`packLinear: expected a bias [${outFeatures}], got ${formatShape(bias.shape)}`);
   }
-  checkHostTensor(weight, 'packLinear: weight', Float32Array);
-  if (bias !== undefined) checkHostTensor(bias, 'packLinear: bias', Float32Array);
   const packed = device.tensor(device.kind === 'cpu' ? packForCpu(weight) : packLinearForWebGpu(weight));
   const biasTensor = bias === undefined ? undefined : device.tensor(bias);
   return {

@@ -287,12 +287,17 @@ test('data and shapes that are none are refused, and the device goes on', async 
     type: typeof OptionError | typeof ShapeError,
     message: RegExp,
   ][] = [
-    [[1, 2], [2], OptionError, /tensor: expected data in a Float32Array or Int32Array, got Array$/],
-    [new Float64Array(2), [2], OptionError, /got Float64Array$/],
-    [undefined, [2], OptionError, /got undefined$/],
-    [new Float32Array(3), [2], ShapeError, /tensor: expected 2 values for \[2\], got 3$/],
-    [new Float32Array(2), [0.5, 4], ShapeError, /expected 2 values for \[0.5, 4\], got 2$/],
-    [new Float32Array(2), [-1, -2], ShapeError, /expected 2 values for \[-1, -2\], got 2$/],
+    [
+      [1, 2],
+      [2],
+      OptionError,
+      /tensor: expected .* with a Float32Array or Int32Array, got {"shape":\[2\],"data":\[1,2\]}$/,
+    ],
+    [new Float64Array(2), [2], OptionError, /"data":"Float64Array"}$/],
+    [undefined, [2], OptionError, /"data":"undefined"}$/],
+    [new Float32Array(3), [2], ShapeError, /tensor: expected as many values as \[2\] has, got 3$/],
+    [new Float32Array(2), [0.5, 4], ShapeError, /expected as many values as \[0.5, 4\] has, got 2$/],
+    [new Float32Array(2), [-1, -2], ShapeError, /expected as many values as \[-1, -2\] has, got 2$/],
   ];
   for (const [data, shape, type, message] of wrong) {
     assert.throws(
