@@ -80,8 +80,8 @@ export abstract class Device {
   abstract launch(launch: Launch): void;
   /** Copies a tensor's values to the host once all work recorded so far is done. */
   abstract read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>>;
-  /** Resolves when all work recorded so far is done. */
-  abstract finish(): Promise<void>;
+  /** Resolves when all work recorded so far is done; rejects, too, if one of `tensors` does not hold what was recorded. */
+  abstract finish(tensors?: Iterable<Tensor>): Promise<void>;
   /** Frees everything; tensors of this device become unusable. Idempotent. */
   abstract destroy(): Promise<void>;
 

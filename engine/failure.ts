@@ -1,7 +1,7 @@
 /** Memory that launches and copies write. */
 export interface Spoilable {
   /** Why it does not hold what was recorded: what writes it, or what that reads, failed. */
-  failure?: Error;
+  failure?: Error | undefined;
 }
 
 /** A launch or a copy. */
@@ -18,6 +18,12 @@ export function spoil(failed: Iterable<Step>, error: Error, later: Iterable<Step
 
 /** A step that reads what a failure spoilt writes no better. */
 export function passFailureOn({ inputs, outputs }: Step): void {
-  const failure = inputs.find(input => input.failure !== undefined)?.failure;
+  const failure = failureOf(inputs);
   if (failure !== undefined) for (const output of outputs) output.failure ??= failure;
+}
+
+/** What spoilt the first of them that is spoilt. */
+export function failureOf(memory: Iterable<Spoilable>): Error | undefined {
+  for (const { failure } of memory) if (failure !== undefined) return failure;
+  return undefined;
 }

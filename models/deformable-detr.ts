@@ -139,10 +139,8 @@ export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFie
     await super.load(device, read);
   }
 
-  override async dispose(): Promise<void> {
-    this.#levelEmbedding?.dispose();
-    this.#levelEmbedding = undefined;
-    await super.dispose();
+  protected override get packed(): unknown {
+    return this.#levelEmbedding;
   }
 
   override record(inputs: GraphInputs): DeformableDetrModelOutputs {

@@ -1,4 +1,4 @@
-import { type Device, DeviceError, elementCount, type HostTensor, type Tensor } from '../engine/index.ts';
+import { type Device, DeviceError, elementCount, type HostTensor, type Tensor, tensorsIn } from '../engine/index.ts';
 import {
   type Activation,
   type Conv2dGeometryOptions,
@@ -37,9 +37,21 @@ export abstract class Module {
     for (const [, child] of childrenOf(this)) await child.load(device, read);
   }
 
+  /** The module's own weights on the device: tensors, in whatever holds them. */
+  protected get packed(): unknown {
+    return undefined;
+  }
+
+  /** All weights on the device. */
+  *tensors(): Generator<Tensor> {
+    for (const [, child] of childrenOf(this)) yield* child.tensors();
+    yield* tensorsIn(this.packed);
+  }
+
   /** Gives the weights' device memory back. */
   dispose(): void {
     for (const [, child] of childrenOf(this)) child.dispose();
+    for (const tensor of tensorsIn(this.packed)) tensor.dispose();
   }
 }
 
@@ -96,9 +108,8 @@ export class Linear extends Module {
     return linear(x, loaded(this.#weights, this), options);
   }
 
-  override dispose(): void {
-    this.#weights?.dispose();
-    this.#weights = undefined;
+  protected override get packed(): unknown {
+    return this.#weights;
   }
 }
 
@@ -121,9 +132,8 @@ export class Table extends Module {
     return loaded(this.#values, this);
   }
 
-  override dispose(): void {
-    this.#values?.dispose();
-    this.#values = undefined;
+  protected override get packed(): unknown {
+    return this.#values;
   }
 }
 
@@ -152,11 +162,8 @@ abstract class AffineNorm extends Module {
     return loaded(this.#shift, this);
   }
 
-  override dispose(): void {
-    this.#scale?.dispose();
-    this.#shift?.dispose();
-    this.#scale = undefined;
-    this.#shift = undefined;
+  protected override get packed(): unknown {
+    return [this.#scale, this.#shift];
   }
 }
 
@@ -267,9 +274,8 @@ export class Conv2d extends Module {
     return conv2d(x, loaded(this.#weights, this), options);
   }
 
-  override dispose(): void {
-    this.#weights?.dispose();
-    this.#weights = undefined;
+  protected override get packed(): unknown {
+    return this.#weights;
   }
 }
 

@@ -164,7 +164,7 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     this.#device = device instanceof Device ? device : await Device.create({ device: device ?? 'auto' });
     try {
       await this.load(this.#device, parameter => canonical.read(names.get(parameter)!));
-      await this.#device.finish();
+      await this.#device.finish(this.tensors());
       return this;
     } catch (error) {
       await this.dispose();

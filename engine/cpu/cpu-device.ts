@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { Device } from '../device.ts';
 import { DeviceError, DeviceLostError, OptionError, OutOfMemoryError } from '../errors.ts';
-import { passFailureOn, type Step, spoil } from '../failure.ts';
+import { failureOf, passFailureOn, type Step, spoil } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import { type Launch, writeScalars } from '../launch.ts';
 import { type HostArray, reserveHostArray, type Storage, type Tensor } from '../tensor.ts';
@@ -122,9 +122,8 @@ export class CpuDevice extends Device {
       this.#assertAlive();
       this.#flush();
       const data = reserveHostArray(dtype, size);
-      await this.finish();
+      await this.#settle([storage]);
       this.#assertAlive();
-      if (storage.failure !== undefined) throw storage.failure;
       copyBytes(new Uint8Array(this.#memory.buffer, storage.address, byteLength), data.buffer, 0);
       return { shape, data };
     } finally {
@@ -132,13 +131,11 @@ export class CpuDevice extends Device {
     }
   }
 
-  override async finish(): Promise<void> {
+  override async finish(tensors: Iterable<Tensor> = []): Promise<void> {
+    const storages = Array.from(tensors, tensor => this.#storageOf(tensor, 'finish'));
     this.#assertAlive();
     this.#flush();
-    await this.#idle;
-    const failure = this.#failure;
-    this.#failure = undefined;
-    if (failure !== undefined) throw failure;
+    await this.#settle(storages);
   }
 
   override async destroy(): Promise<void> {
@@ -178,6 +175,14 @@ export class CpuDevice extends Device {
     if (tensor.device !== this)
       throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
     return tensor.storage as CpuStorage;
+  }
+
+  /** Waits for what is sent and throws what nobody was told of yet, or what spoilt the results. */
+  async #settle(results: Iterable<CpuStorage>): Promise<void> {
+    await this.#idle;
+    const failure = this.#failure ?? failureOf(results);
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
   }
 
   /** Sends the recorded launches to the workers. */

@@ -7,15 +7,15 @@ export interface PooledBuffer {
   readonly byteLength: number;
   /** Number of the last batch of recorded work that uses the buffer. */
   lastBatch: number;
-  /** False once its allocation turned out to have failed. */
-  valid: boolean;
+  /** Why it can't be used, once that is known: the system refused it. */
+  failure?: Error;
 }
 
 export interface BufferPoolOptions {
   readonly usage: GPUBufferUsageFlags;
   readonly maximumByteLength: number;
   /** Creates a buffer so that a failure, which shows only later, is reported. */
-  readonly create: (descriptor: GPUBufferDescriptor, failed: () => void) => GPUBuffer;
+  readonly create: (descriptor: GPUBufferDescriptor, failed: (error: Error) => void) => GPUBuffer;
   readonly destroyed?: (buffer: PooledBuffer) => void;
 }
 
@@ -73,7 +73,7 @@ export class BufferPool {
 
   give(buffer: PooledBuffer): void {
     if (!this.#all.has(buffer)) return; // everything was destroyed meanwhile
-    if (!buffer.valid) {
+    if (buffer.failure !== undefined) {
       this.#destroy(buffer);
       return;
     }
@@ -99,8 +99,8 @@ export class BufferPool {
 
   #create(byteLength: number): PooledBuffer {
     const { usage, create } = this.#options;
-    const failed = () => {
-      buffer.valid = false;
+    const failed = (error: Error) => {
+      buffer.failure = error;
       // It may have been given back before the system refused it.
       const place = this.#free.indexOf(buffer);
       if (place === -1) return;
@@ -108,7 +108,7 @@ export class BufferPool {
       this.#destroy(buffer);
     };
     const gpuBuffer = create({ size: byteLength, usage }, failed);
-    const buffer: PooledBuffer = { id: ++this.#lastId, gpuBuffer, byteLength, lastBatch: 0, valid: true };
+    const buffer: PooledBuffer = { id: ++this.#lastId, gpuBuffer, byteLength, lastBatch: 0 };
     this.#all.add(buffer);
     this.#reservedBytes += byteLength;
     return buffer;

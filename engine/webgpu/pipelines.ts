@@ -38,13 +38,13 @@ export class PipelineCache {
     }
     let pipeline = sameBindings.get(code);
     if (pipeline === undefined) {
-      pipeline = this.#compile(kernel, code, this.#layout(signature));
+      pipeline = this.#compile(kernel, code, this.#layout(signature), sameBindings);
       sameBindings.set(code, pipeline);
     }
     return pipeline;
   }
 
-  #compile(kernel: string, code: string, layout: BindingLayout): Pipeline {
+  #compile(kernel: string, code: string, layout: BindingLayout, sameBindings: Map<string, Pipeline>): Pipeline {
     const compiled = compile(this.#gpuDevice, kernel, code, layout.pipelineLayout);
     const pipeline: Pipeline = { layout, compiled, gpuPipeline: undefined };
     compiled.then(
@@ -52,7 +52,10 @@ export class PipelineCache {
         pipeline.gpuPipeline = gpuPipeline;
       },
       // The batch that uses the pipeline reports the failure.
-      () => {},
+      error => {
+        // What is not the shader's fault may not last.
+        if (!(error instanceof ShaderError)) sameBindings.delete(code);
+      },
     );
     return pipeline;
   }

@@ -35,9 +35,13 @@ export class UploadBuffers extends BufferPool {
     return filled;
   }
 
-  /** Frees a buffer for the next upload, once what copies from it is submitted or never will be. */
+  /** Frees a buffer for the next upload, or for good if it can't be mapped, once what copies from it is submitted or never will be. */
   async giveBack(filled: PooledBuffer): Promise<void> {
-    await calmly(() => filled.gpuBuffer.mapAsync(MAP_MODE_WRITE));
+    try {
+      await calmly(() => filled.gpuBuffer.mapAsync(MAP_MODE_WRITE));
+    } catch (error) {
+      filled.failure = error as Error;
+    }
     this.give(filled);
   }
 }

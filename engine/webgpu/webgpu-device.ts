@@ -1,6 +1,6 @@
 import { Device } from '../device.ts';
 import { DetrError, DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
-import { passFailureOn, type Spoilable, type Step, spoil } from '../failure.ts';
+import { failureOf, passFailureOn, type Spoilable, type Step, spoil } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import {
   type AdapterTraits,
@@ -19,8 +19,24 @@ import { Timestamps } from './timestamps.ts';
 import { UniformBuffers, type UniformSlot, UniformWriter } from './uniforms.ts';
 import { UploadBuffers } from './upload-buffers.ts';
 
-interface WebGpuStorage extends Storage {
+class WebGpuStorage implements Storage {
   readonly buffer: PooledBuffer;
+  readonly byteLength: number;
+  references = 1;
+  #failure: Error | undefined;
+
+  constructor(buffer: PooledBuffer, byteLength: number) {
+    this.buffer = buffer;
+    this.byteLength = byteLength;
+  }
+
+  get failure(): Error | undefined {
+    return this.#failure ?? this.buffer.failure;
+  }
+
+  set failure(failure: Error | undefined) {
+    this.#failure = failure;
+  }
 }
 
 interface RecordedLaunch extends Step {
@@ -62,6 +78,8 @@ interface CheckedCommands {
   readonly commands: readonly Command[];
   done: boolean;
 }
+
+const ALL_ERRORS: readonly GPUErrorFilter[] = ['validation', 'out-of-memory', 'internal'];
 
 /** A free buffer that this many batches have not used goes back to the system. */
 const BATCHES_KEPT_FREE = 8;
@@ -107,7 +125,7 @@ export class WebGpuDevice extends Device {
   readonly #checks = new Set<Promise<unknown>>();
   readonly #unchecked = new Set<CheckedCommands>();
   /** What nobody was told of yet. */
-  #failure: DetrError | undefined;
+  #failure: Error | undefined;
   #lost: DeviceLostError | undefined;
   readonly #onUncapturedError = ({ error }: GPUUncapturedErrorEvent): void =>
     this.#fail(errorOf(error.constructor.name, error.message));
@@ -211,21 +229,27 @@ export class WebGpuDevice extends Device {
       const data = reserveHostArray(dtype, size);
       await this.#settle(
         calmly(() => destination.gpuBuffer.mapAsync(MAP_MODE_READ)),
-        copied,
+        [copied],
       );
       new Uint8Array(data.buffer).set(new Uint8Array(destination.gpuBuffer.getMappedRange(0, byteLength)));
       return { shape, data };
     } finally {
-      destination.gpuBuffer.unmap();
       this.accountFor(-byteLength);
-      this.#downloadBuffers.give(destination);
+      if (this.#lost === undefined) {
+        destination.gpuBuffer.unmap();
+        this.#downloadBuffers.give(destination);
+      }
     }
   }
 
-  override async finish(): Promise<void> {
+  override async finish(tensors: Iterable<Tensor> = []): Promise<void> {
+    const storages = Array.from(tensors, tensor => this.#storageOf(tensor, 'finish'));
     this.#assertAlive();
     await this.#seal();
-    await this.#settle(calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()));
+    await this.#settle(
+      calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()),
+      storages,
+    );
   }
 
   override async destroy(): Promise<void> {
@@ -242,7 +266,7 @@ export class WebGpuDevice extends Device {
 
   protected override allocate(byteLength: number): WebGpuStorage {
     this.#assertAlive();
-    return { buffer: this.#tensorBuffers.take(byteLength), byteLength, references: 1 };
+    return new WebGpuStorage(this.#tensorBuffers.take(byteLength), byteLength);
   }
 
   protected override upload(data: Float32Array | Int32Array): WebGpuStorage {
@@ -254,18 +278,22 @@ export class WebGpuDevice extends Device {
       return this.#recordUpload(data);
     }
     // The write happens before all work that is not submitted yet, so none of it may use the buffer.
-    const buffer = this.#tensorBuffers.take(byteLength, this.#submittedBatch);
+    const storage = new WebGpuStorage(this.#tensorBuffers.take(byteLength, this.#submittedBatch), byteLength);
     // Dawn's binding for Node crashes on shared memory.
     const isShared = typeof SharedArrayBuffer !== 'undefined' && data.buffer instanceof SharedArrayBuffer;
     const bytes = (isShared ? data.slice() : data) as Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
-    if (byteLength > 0) this.gpuDevice.queue.writeBuffer(buffer.gpuBuffer, 0, bytes);
-    return { buffer, byteLength, references: 1 };
+    if (byteLength > 0) {
+      const write = () => this.gpuDevice.queue.writeBuffer(storage.buffer.gpuBuffer, 0, bytes);
+      const step: Step = { inputs: [], outputs: [storage] };
+      this.#scoped(ALL_ERRORS, write, error => this.#fail(errorOf(error.constructor.name, error.message), [step]));
+    }
+    return storage;
   }
 
   #recordUpload(data: Float32Array | Int32Array): WebGpuStorage {
     const { byteLength } = data;
     const source = this.#uploadBuffers.fill(data);
-    const storage: WebGpuStorage = { buffer: this.#tensorBuffers.take(byteLength), byteLength, references: 1 };
+    const storage = new WebGpuStorage(this.#tensorBuffers.take(byteLength), byteLength);
     this.#record({ inputs: [], outputs: [storage], buffers: [source, storage.buffer], byteLength });
     this.#recording.uploads.push(source);
     return storage;
@@ -426,6 +454,13 @@ export class WebGpuDevice extends Device {
     return bindGroup;
   }
 
+  /** One that the adapter refused must not be used again. */
+  #forgetBindings(): void {
+    this.#bindGroups.clear();
+    this.#bindGroupKeys.clear();
+    this.#uniformBuffers.destroy();
+  }
+
   #dropBindGroups(buffer: PooledBuffer): void {
     for (const key of this.#bindGroupKeys.get(buffer) ?? []) {
       for (const other of this.#bindGroups.get(key)?.buffers ?? []) {
@@ -463,51 +498,69 @@ export class WebGpuDevice extends Device {
     add(elapsed);
   }
 
-  #createBuffer(descriptor: GPUBufferDescriptor, failed: () => void): GPUBuffer {
-    this.gpuDevice.pushErrorScope('out-of-memory');
-    let buffer: GPUBuffer;
-    let scope: Promise<GPUError | null>;
+  #createBuffer(descriptor: GPUBufferDescriptor, failed: (error: DetrError) => void): GPUBuffer {
     try {
-      buffer = this.gpuDevice.createBuffer(descriptor);
+      return this.#scoped(
+        ['out-of-memory'],
+        () => this.gpuDevice.createBuffer(descriptor),
+        ({ message }) => {
+          const error = errorOf('GPUOutOfMemoryError', `${descriptor.size} bytes were refused: ${message}`);
+          failed(error);
+          this.#fail(error);
+        },
+      );
     } catch (cause) {
       // Only of buffers that are born mapped; others turn out to be invalid.
       throw new OutOfMemoryError(`webgpu device: expected ${descriptor.size} bytes, got: ${String(cause)}`, { cause });
-    } finally {
-      scope = calmly(() => this.gpuDevice.popErrorScope());
     }
-    this.#watch(
-      scope.then(error => {
-        if (error === null) return;
-        failed();
-        this.#fail(errorOf('GPUOutOfMemoryError', `${descriptor.size} bytes were refused: ${error.message}`));
-      }),
-    );
-    return buffer;
   }
 
   /** Submits commands whose errors, told later, spoil what they write. */
   #submitChecked(commands: readonly Command[], batch: Batch, timestamps?: Timestamps): void {
     const unchecked: CheckedCommands = { commands, done: false };
     this.#unchecked.add(unchecked);
-    const filters = ['validation', 'out-of-memory', 'internal'] as const;
-    for (const filter of filters) this.gpuDevice.pushErrorScope(filter);
-    try {
-      this.#encodeAndSubmit(commands, batch, timestamps);
-    } catch (error) {
-      this.#fail(typedError(error), commands);
-    }
-    const scopes = filters.map(() => calmly(() => this.gpuDevice.popErrorScope()));
-    this.#watch(
-      Promise.all(scopes).then(errors => {
-        for (const error of errors)
-          if (error !== null) this.#fail(errorOf(error.constructor.name, error.message), commands);
+    const failed = (error: DetrError) => {
+      this.#fail(error, commands);
+      this.#forgetBindings();
+    };
+    this.#scoped(
+      ALL_ERRORS,
+      () => {
+        try {
+          this.#encodeAndSubmit(commands, batch, timestamps);
+        } catch (error) {
+          failed(typedError(error));
+        }
+      },
+      error => failed(errorOf(error.constructor.name, error.message)),
+      () => {
         unchecked.done = true;
         for (const earliest of this.#unchecked) {
           if (!earliest.done) break;
           this.#unchecked.delete(earliest);
         }
-      }),
+      },
     );
+  }
+
+  /** Makes calls to the adapter. What it has against them it tells later: then `failed` is called, and last `checked`. */
+  #scoped<Result>(
+    filters: readonly GPUErrorFilter[],
+    calls: () => Result,
+    failed: (error: GPUError) => void,
+    checked = () => {},
+  ): Result {
+    for (const filter of filters) this.gpuDevice.pushErrorScope(filter);
+    try {
+      return calls();
+    } finally {
+      const scopes = filters.map(() => calmly(() => this.gpuDevice.popErrorScope()));
+      const told = Promise.all(scopes).then(errors => {
+        for (const error of errors) if (error !== null) failed(error);
+        checked();
+      });
+      this.#watch(told);
+    }
   }
 
   #watch(check: Promise<unknown>): Promise<unknown> {
@@ -517,10 +570,11 @@ export class WebGpuDevice extends Device {
     return watched;
   }
 
-  /** Tells the next who waits, and all who read what the commands, where they are known, should have written. */
-  #fail(error: DetrError, commands: readonly Command[] = []): void {
-    this.#failure ??= error;
-    spoil(commands, this.#failure, this.#pendingCommands());
+  /** Tells the next who waits, and all who read what the steps, where they are known, should have written. */
+  #fail(error: DetrError, steps: readonly Step[] = []): void {
+    // The first error says what went wrong, those that follow from it say less.
+    this.#failure ??= failureOf(steps.flatMap(({ outputs }) => outputs)) ?? error;
+    spoil(steps, this.#failure, this.#pendingCommands());
   }
 
   *#pendingCommands(): Generator<Command> {
@@ -529,8 +583,8 @@ export class WebGpuDevice extends Device {
     yield* this.#recording.commands;
   }
 
-  /** Waits for what is submitted and throws what nobody was told of yet, or what spoilt the `result`. */
-  async #settle(done: Promise<unknown>, result?: Spoilable): Promise<void> {
+  /** Waits for what is submitted and throws what nobody was told of yet, or what spoilt the results. */
+  async #settle(done: Promise<unknown>, results: Iterable<Spoilable>): Promise<void> {
     const outcome = done.then(
       () => undefined,
       (cause: Error) =>
@@ -540,7 +594,7 @@ export class WebGpuDevice extends Device {
     const error = await outcome;
     if (error !== undefined) await new Promise(resolve => setTimeout(resolve)); // a loss is told right after
     this.#assertAlive();
-    const failure = this.#failure ?? result?.failure ?? error;
+    const failure = this.#failure ?? failureOf(results) ?? error;
     this.#failure = undefined;
     if (failure !== undefined) throw failure;
   }
@@ -553,8 +607,7 @@ export class WebGpuDevice extends Device {
     if (this.#lost !== undefined) return;
     this.#lost = new DeviceLostError(`webgpu device: ${reason}; create a new device`);
     for (const pool of this.#pools) pool.destroyAll();
-    this.#uniformBuffers.destroy();
-    this.#bindGroups.clear();
+    this.#forgetBindings();
     this.#unchecked.clear();
     this.#sealed.clear();
     // Dawn holds on to listeners, and through this one to every pipeline of the device.

@@ -15,78 +15,7 @@ import {
 } from '../../engine/index.ts';
 import type { Launch } from '../../engine/launch.ts';
 import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
-
-/** out = x * factor + offset, or what `code` says; `flops` is what the launch says that it costs. */
-function affine(x: Tensor, factor: number, offset = 0, code = AFFINE, flops = 2 * x.size): Tensor {
-  const out = x.device.empty(x.shape);
-  const launch: Launch = {
-    kernel: 'affine',
-    inputs: [x],
-    outputs: [out],
-    cost: { flops, bytes: 8 * x.size },
-    wgsl: () => ({
-      code,
-      workgroups: [Math.ceil(x.size / 64), 1, 1],
-      scalars: [x.size, { f32: factor }, { f32: offset }, slowIterations, { f32: 0 }],
-    }),
-    wasm: () => {
-      throw new Error('not for the cpu device');
-    },
-  };
-  x.device.launch(launch);
-  return out;
-}
-
-const AFFINE = /* wgsl */ `
-struct Uniforms { count: u32, factor: f32, offset: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<uniform> uniforms: Uniforms;
-
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x < uniforms.count) { out[id.x] = x[id.x] * uniforms.factor + uniforms.offset; }
-}`;
-
-/** Adds zero, which no compiler knows to be one, at the end of a chain that takes its time. */
-const SLOW_AFFINE = AFFINE.replace('offset: f32 }', 'offset: f32, iterations: u32, zero: f32 }').replace(
-  /out\[id\.x\] = (.*);/,
-  `var zero = uniforms.zero;
-  for (var i = 0u; i < uniforms.iterations; i++) { zero = zero * 0.5 + uniforms.zero; }
-  out[id.x] = $1 + zero;`,
-);
-
-/** A uniform struct larger than the scalars is a validation error at dispatch. */
-const REFUSED_AFFINE = AFFINE.replace('offset: f32 }', 'offset: f32, more: array<vec4f, 100> }').replace(
-  '+ uniforms.offset',
-  '+ uniforms.more[50].x',
-);
-
-/** As many as keep the adapter busy for 100 to 200 milliseconds; see `calibrate`. */
-let slowIterations = 1000;
-
-async function calibrate(device: WebGpuDevice): Promise<void> {
-  const x = device.tensor({ shape: [64], data: new Float32Array(64) });
-  const time = async () => {
-    const start = performance.now();
-    await device.scope(() => affine(x, 1, 0, SLOW_AFFINE)).read();
-    return performance.now() - start;
-  };
-  await time(); // compiles
-  // The faster of two, for the processor may have been busy otherwise.
-  while (Math.min(await time(), await time()) < 100 && slowIterations < 2 ** 31) slowIterations *= 2;
-  console.log(`${slowIterations} iterations take ${(await time()).toFixed(0)} ms`);
-}
-
-async function rejection(promise: Promise<unknown>): Promise<Error> {
-  const error = await promise.then(
-    () => undefined,
-    reason => reason,
-  );
-  assert.instance(error, Error, 'expected a rejection');
-  return error as Error;
-}
-
-const values = (count: number, start = 0) => Float32Array.from({ length: count }, (_, index) => start + index);
+import { AFFINE, affine, calibrate, REFUSED_AFFINE, rejection, SLOW_AFFINE, values } from './affine.ts';
 
 const probe = await WebGpuDevice.open({ acceptSoftware: true });
 if (probe === undefined) {
@@ -300,98 +229,10 @@ if (probe === undefined) {
     assert.is(data.length, 0);
   });
 
-  testOnDevice('a shader that does not compile is shown with its lines', async device => {
-    const x = device.tensor({ shape: [4], data: values(4) });
-    const error = await rejection(affine(x, 2, 0, AFFINE.replace('id.x < uniforms.count', 'id.x < 1.5')).read());
-    assert.instance(error, ShaderError);
-    assert.match(error.message, /affine: expected WGSL that compiles, got\nline 8, column \d+: /);
-    assert.match(error.message, />\s+8 \|.*id\.x < 1\.5/);
-    assert.is((await affine(x, 2).read()).data[3], 6);
-  });
-
-  testOnDevice('what fails while a failure waits to be told is no less a failure', async device => {
-    const x = device.tensor({ shape: [64], data: values(64) });
-    for (const turns of [0, 4, 8, 12, 20]) {
-      const first = rejection(affine(x, 3, 0, 'not a shader').read());
-      for (let turn = 0; turn < turns; turn++) await null;
-      const second = rejection(affine(x, 3, 0, 'not a shader').read());
-      for (const error of await Promise.all([first, second])) assert.instance(error, ShaderError, `${turns} turns`);
-    }
-    assert.is((await affine(x, 2).read()).data[5], 10);
-  });
-
-  testOnDevice('what a failure spoilt is never read as if it were right, also once it was told', async device => {
-    const x = device.tensor({ shape: [64], data: values(64) });
-    await device.finish();
-    for (const [code, kind] of [['not a shader', ShaderError] as const, [REFUSED_AFFINE, DeviceError] as const]) {
-      const refused = affine(x, 3, 0, code);
-      const beside = affine(x, 5);
-      const after = affine(refused, 2);
-      const error = await rejection(refused.read());
-      assert.instance(error, kind);
-      const later = affine(affine(after, 1), 1);
-      for (const spoilt of [refused, beside, after, later, affine(later, 1).reshape([8, 8])]) {
-        assert.is(await rejection(spoilt.read()), error);
-      }
-      assert.is((await affine(x, 2).read()).data[5], 10);
-    }
-    // Recorded while the failure is on its way.
-    const refused = affine(x, 3, 0, REFUSED_AFFINE);
-    const waiting = rejection(device.finish());
-    for (let turn = 0; turn < 6; turn++) await null;
-    const recorded = [affine(refused, 2), affine(affine(refused, 2), 1)];
-    const errors = [await waiting, await rejection(recorded[0]!.read()), await rejection(recorded[1]!.read())];
-    for (const error of errors) assert.instance(error, DeviceError);
-  });
-
-  test('what a GPU would have got by way of a mapped buffer is not taken for it when that fails', async () => {
-    await using device = (await WebGpuDevice.open({ acceptSoftware: true, traits: { software: false } }))!;
-    await affine(device.tensor({ shape: [64], data: values(64) }), 1).read();
-    const x = device.tensor({ shape: [20_000], data: values(20_000) });
-    const error = await rejection(affine(x, 1, 0, 'not a shader').read());
-    assert.instance(error, ShaderError);
-    assert.is(await rejection(x.read()), error);
-    assert.is((await device.tensor({ shape: [20_000], data: values(20_000) }).read()).data[7], 7);
-  });
-
   testOnDevice('shared memory is uploaded as any other', async device => {
     const data = new Float32Array(new SharedArrayBuffer(4000)).fill(3);
     const x = device.tensor({ shape: [1000], data });
     assert.is((await affine(x, 2).read()).data.at(-1), 6);
-  });
-
-  testOnDevice(
-    'a buffer that the system refused is not handed out again, however early it was given back',
-    async device => {
-      const { gpuDevice } = device;
-      const { createBuffer, pushErrorScope } = gpuDevice;
-      const x = device.tensor({ shape: [5000], data: values(5000) });
-      const pass = () => device.scope(() => affine(affine(affine(x, 2), 3), 5));
-      // As an adapter without memory: the buffer is invalid, and the scope that was asked for knows of an error.
-      gpuDevice.createBuffer = descriptor => createBuffer.call(gpuDevice, { ...descriptor, usage: 3 });
-      gpuDevice.pushErrorScope = filter =>
-        pushErrorScope.call(gpuDevice, filter === 'out-of-memory' ? 'validation' : filter);
-      const refused = pass();
-      gpuDevice.createBuffer = createBuffer;
-      gpuDevice.pushErrorScope = pushErrorScope;
-      assert.instance(await rejection(refused.read()), OutOfMemoryError);
-      refused.dispose();
-      for (let again = 0; again < 3; again++) assert.is((await pass().read()).data[10], 300);
-    },
-  );
-
-  testOnDevice('a shader that does not fit its bindings', async device => {
-    const x = device.tensor({ shape: [4], data: values(4) });
-    const error = await rejection(affine(x, 2, 0, AFFINE.replace('@binding(1)', '@binding(7)')).read());
-    assert.instance(error, ShaderError);
-    assert.is((await affine(x, 2).read()).data[3], 6);
-  });
-
-  testOnDevice('work that the adapter refuses rejects the next wait, and only that', async device => {
-    const x = device.tensor({ shape: [4], data: values(4) });
-    const error = await rejection(affine(x, 2, 0, REFUSED_AFFINE).read());
-    assert.instance(error, DeviceError);
-    assert.is((await affine(x, 2).read()).data[3], 6);
   });
 
   testOnDevice('launches that cannot be are refused where they are made', async device => {
@@ -432,34 +273,6 @@ if (probe === undefined) {
     );
     assert.is(device.memory.liveBytes, 0);
   });
-
-  testOnDevice(
-    'an allocation that fails later is an OutOfMemoryError at the next wait, not kept in the pool',
-    async device => {
-      const { gpuDevice } = device;
-      // What an adapter without memory does: an invalid buffer and an error in the scope.
-      const create = gpuDevice.createBuffer.bind(gpuDevice);
-      const pop = gpuDevice.popErrorScope.bind(gpuDevice);
-      let refuse = false;
-      gpuDevice.createBuffer = descriptor => {
-        refuse = descriptor.size === 256 * 77;
-        return create(descriptor);
-      };
-      gpuDevice.popErrorScope = async () => {
-        const refused = refuse;
-        refuse = false;
-        return (await pop()) ?? (refused ? ({ message: 'no memory left' } as GPUError) : null);
-      };
-      const x = device.tensor({ shape: [64 * 77], data: values(64 * 77) });
-      const error = await rejection(x.read());
-      assert.instance(error, OutOfMemoryError);
-      assert.match(error.message, /19712 bytes were refused: no memory left/);
-      x.dispose();
-      assert.is(device.memory.liveBytes, 0);
-      const again = device.tensor({ shape: [64], data: values(64) });
-      assert.is((await affine(again, 2).read()).data[63], 126);
-    },
-  );
 
   testOnDevice('a lost device rejects what waits and what comes, and a new one works', async device => {
     const x = device.tensor({ shape: [64], data: values(64) });

@@ -2,7 +2,15 @@ import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ConfigError, type Device, DeviceError, FileError, type HostTensor, ShapeError } from '../../engine/index.ts';
+import {
+  ConfigError,
+  type Device,
+  DeviceError,
+  FileError,
+  type HostTensor,
+  OutOfMemoryError,
+  ShapeError,
+} from '../../engine/index.ts';
 import { Random } from '../../kernels/index.ts';
 import { AutoModelForObjectDetection } from '../../models/auto.ts';
 import { DetrConfig, type RawConfig } from '../../models/configuration.ts';
@@ -162,6 +170,25 @@ for (const name of modelDeviceNames) {
       assert.is(tensorBytes(device), live);
       again.dispose();
     }
+  });
+
+  test('a model whose weights found no memory is not loaded, whoever else was told first', async () => {
+    const before = tensorBytes(device);
+    const { tensor } = device;
+    let count = 0;
+    device.tensor = host => {
+      const made = tensor.call(device, host) as ReturnType<typeof device.tensor<typeof host.data>>;
+      count += 1;
+      if (count === 7) made.storage.failure = new OutOfMemoryError('no memory left');
+      return made;
+    };
+    try {
+      await rejectsWith(() => DetrForObjectDetection.fromConfig(small, { device }), OutOfMemoryError, /no memory left/);
+    } finally {
+      device.tensor = tensor;
+    }
+    assert.ok(count > 7);
+    assert.is(tensorBytes(device), before);
   });
 
   test('without encoder layers the memory is the projected map', async () => {
