@@ -9,7 +9,8 @@ const shownCharacters = 100;
 export function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
   const isJson = typeof value === 'string' || typeof value === 'object';
-  return isJson ? JSON.stringify(abridge(value, shownLevels)).slice(0, shownCharacters) : String(value);
+  const text = isJson ? JSON.stringify(abridge(value, shownLevels)) : String(value);
+  return text.slice(0, shownCharacters);
 }
 
 /** The outer levels of a value that JSON can hold; what JSON lacks becomes a string. */

@@ -5,6 +5,8 @@ import type { KernelTiming, Launch } from './launch.ts';
 import { checkOptionNames } from './options.ts';
 import { type HostArray, type Storage, Tensor } from './tensor.ts';
 
+const MAXIMUM_THREADS = 256;
+
 /** A kind of device to create. */
 export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
 
@@ -31,8 +33,8 @@ const optionNames = Object.keys({ device: true, threads: true, revectorize: true
 
 export interface MemoryUse {
   /**
-   * Bytes of living tensors, and of the scratch memory that each thread of the cpu device has: it grows to what the largest
-   * launch needs and stays until the device is destroyed.
+   * Bytes of living tensors; on the cpu device also of the scratch memory that each thread has, which grows to what the
+   * largest launch needs and stays until the device is destroyed, and on WebGPU of what is being read.
    */
   readonly liveBytes: number;
   /** The most that `liveBytes` has been since creation or `resetPeak()`. */
@@ -65,6 +67,7 @@ export abstract class Device {
     if (kind !== 'auto' && kind !== 'webgpu' && kind !== 'cpu') {
       throw new OptionError(`device: expected auto, webgpu or cpu, got ${describe(kind)}`);
     }
+    checkThreads(options.threads);
     if (kind !== 'cpu') {
       const { WebGpuDevice } = await import('./webgpu/webgpu-device.ts');
       const opening = WebGpuDevice.open({ acceptSoftware: kind === 'webgpu' });
@@ -223,6 +226,12 @@ export abstract class Device {
     this.#scopes.at(-1)?.add(tensor as unknown as Tensor);
     return tensor;
   }
+}
+
+/** Whichever device it becomes: the same program is to be right or wrong on every machine. */
+function checkThreads(threads: number | undefined): void {
+  if (threads === undefined || (Number.isInteger(threads) && threads >= 1 && threads <= MAXIMUM_THREADS)) return;
+  throw new OptionError(`threads: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${describe(threads)}`);
 }
 
 function undefinedIfRefused(error: unknown): undefined {

@@ -1,3 +1,4 @@
+import { DeviceError } from './errors.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
@@ -78,7 +79,7 @@ export interface KernelTiming {
   readonly bytes: number;
 }
 
-/** Writes scalars as consecutive four-byte words. */
+/** Writes scalars as consecutive four-byte words. @throws DeviceError for an integer that they do not hold */
 export function writeScalars(
   scalars: readonly Scalar[],
   words: Uint32Array,
@@ -86,7 +87,13 @@ export function writeScalars(
   offset: number,
 ): void {
   scalars.forEach((scalar, index) => {
-    if (typeof scalar === 'number') words[offset + index] = scalar;
-    else floats[offset + index] = scalar.f32;
+    if (typeof scalar !== 'number') {
+      floats[offset + index] = scalar.f32;
+      return;
+    }
+    if (!(scalar >= -(2 ** 31) && scalar < 2 ** 32)) {
+      throw new DeviceError(`launch: expected integers of 32 bits, got ${scalar}`);
+    }
+    words[offset + index] = scalar;
   });
 }

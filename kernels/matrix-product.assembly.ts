@@ -6,7 +6,7 @@
 // purpose: V8's scheduler emits the sums in that order, and in others it runs out of registers and is a third slower.
 
 import { activateVector } from './activation.assembly';
-import { loadPartial, multiplyAdd, storePartial } from './simd.assembly';
+import { bytesOf, loadPartial, multiplyAdd, storePartial } from './simd.assembly';
 
 /** Columns of a right panel. */
 export const COLUMNS: i32 = 8;
@@ -276,7 +276,7 @@ export function multiplyPanel(
 ): void {
   for (let start = 0; start < k; start += DEPTH) {
     const steps = min(DEPTH, k - start);
-    const left = a + (<usize>(start * rows) << 2);
+    const left = a + bytesOf(start * rows);
     let right = b + (<usize>start << 5);
     let sums = c;
     let panel = 0;
@@ -329,7 +329,7 @@ export function rowsOf(panel: i32, rows: i32): i32 {
 function packFour(r0: usize, r1: usize, r2: usize, r3: usize, k: i32, out: usize, step: usize): void {
   let i = 0;
   for (; i + 4 <= k; i += 4) {
-    const offset = <usize>i << 2;
+    const offset = bytesOf(i);
     const v0 = v128.load(r0 + offset);
     const v1 = v128.load(r1 + offset);
     const v2 = v128.load(r2 + offset);
@@ -348,7 +348,7 @@ function packFour(r0: usize, r1: usize, r2: usize, r3: usize, k: i32, out: usize
     out += step;
   }
   for (; i < k; i++) {
-    const offset = <usize>i << 2;
+    const offset = bytesOf(i);
     store<f32>(out, load<f32>(r0 + offset));
     store<f32>(out, load<f32>(r1 + offset), 4);
     store<f32>(out, load<f32>(r2 + offset), 8);
@@ -361,7 +361,7 @@ function packFour(r0: usize, r1: usize, r2: usize, r3: usize, k: i32, out: usize
 function packTwo(r0: usize, r1: usize, k: i32, out: usize, step: usize): void {
   let i = 0;
   for (; i + 4 <= k; i += 4) {
-    const offset = <usize>i << 2;
+    const offset = bytesOf(i);
     const v0 = v128.load(r0 + offset);
     const v1 = v128.load(r1 + offset);
     const low = i32x4.shuffle(v0, v1, 0, 4, 1, 5);
@@ -376,7 +376,7 @@ function packTwo(r0: usize, r1: usize, k: i32, out: usize, step: usize): void {
     out += step;
   }
   for (; i < k; i++) {
-    const offset = <usize>i << 2;
+    const offset = bytesOf(i);
     store<f32>(out, load<f32>(r0 + offset));
     store<f32>(out, load<f32>(r1 + offset), 4);
     out += step;
@@ -394,7 +394,7 @@ export function packRowsAt(x: usize, stride: usize, rows: i32, k: i32, out: usiz
   const panels = panelsOf(rows);
   for (let panel = 0; panel < panels; panel++) {
     const height = rowsOf(panel, rows);
-    const step = <usize>height << 2;
+    const step = bytesOf(height);
     const first = x + <usize>firstRowOf(panel, rows) * stride;
     const to = out + step * <usize>start;
     const r1 = min(first + stride, last);

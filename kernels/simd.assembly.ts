@@ -8,23 +8,30 @@ export function multiplyAdd(a: v128, b: v128, c: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
+/** Bytes of so many floats. */
+// @ts-ignore: decorator
+@inline
+export function bytesOf(floats: i32): usize {
+  return <usize>floats << 2;
+}
+
 /** The address in the four-byte word `index` of a kernel's arguments. */
 // @ts-ignore: decorator
 @inline
 export function addressAt(args: usize, index: i32): usize {
-  return <usize>load<u32>(args + (<usize>index << 2));
+  return <usize>load<u32>(args + bytesOf(index));
 }
 
 // @ts-ignore: decorator
 @inline
 export function integerAt(args: usize, index: i32): i32 {
-  return load<i32>(args + (<usize>index << 2));
+  return load<i32>(args + bytesOf(index));
 }
 
 // @ts-ignore: decorator
 @inline
 export function floatAt(args: usize, index: i32): f32 {
-  return load<f32>(args + (<usize>index << 2));
+  return load<f32>(args + bytesOf(index));
 }
 
 /** Loads `count` (1 to 3) floats; the other lanes are 0. */

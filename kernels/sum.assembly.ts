@@ -1,4 +1,4 @@
-import { loadPartial, sumLanes } from './simd.assembly';
+import { bytesOf, loadPartial, sumLanes } from './simd.assembly';
 
 /** Terms that are summed in float32 before they go into a float64 sum. */
 export const BLOCK: i32 = 4096;
@@ -8,8 +8,8 @@ export function sumOf(x: usize, count: i32): f64 {
   let total: f64 = 0;
   for (let start = 0; start < count; start += BLOCK) {
     const length = min(BLOCK, count - start);
-    let address = x + (<usize>start << 2);
-    const vectors = address + (<usize>(length & ~15) << 2);
+    let address = x + bytesOf(start);
+    const vectors = address + bytesOf(length & ~15);
     let a = f32x4.splat(0);
     let b = f32x4.splat(0);
     let c = f32x4.splat(0);

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { Device } from '../device.ts';
-import { DeviceError, DeviceLostError, OptionError, OutOfMemoryError } from '../errors.ts';
+import { DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
 import { failureOf, passFailureOn, type Step, spoil } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import { type Launch, writeScalars } from '../launch.ts';
@@ -12,7 +12,6 @@ import { type BatchMessage, type DoneMessage, WORDS_PER_LAUNCH, Word, type Worke
 
 const PAGE_BYTES = 65_536;
 const MAXIMUM_PAGES = 65_536;
-const MAXIMUM_THREADS = 256;
 
 /** What tells the builds of the kernels apart, for people. */
 const ARITHMETIC: Readonly<Record<KernelModule['build'], string>> = {
@@ -79,13 +78,10 @@ export class CpuDevice extends Device {
     this.#workers = Array.from({ length: threads }, () => this.#startWorker(workerData));
   }
 
-  /** @throws OptionError for an impossible thread count, OutOfMemoryError if no address space can be had. */
+  /** @throws OutOfMemoryError if no address space can be had. */
   static async open(options: { threads?: number; revectorize?: boolean } = {}): Promise<CpuDevice> {
-    const threads = options.threads ?? availableParallelism();
-    if (!Number.isInteger(threads) || threads < 1 || threads > MAXIMUM_THREADS) {
-      throw new OptionError(`threads: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${threads}`);
-    }
-    const kernels = await loadKernelModule({ revectorize: options.revectorize ?? false });
+    const { threads = availableParallelism(), revectorize = false } = options;
+    const kernels = await loadKernelModule({ revectorize });
     const { memory, maximumPages } = reserveMemory();
     return new CpuDevice(kernels, memory, maximumPages, threads);
   }

@@ -17,8 +17,7 @@ export interface KernelModule {
   readonly entries: readonly string[];
 }
 
-const loaded = new Map<Build, Promise<KernelModule>>();
-let fastest: Promise<KernelModule> | undefined;
+const loaded = new Map<Build | 'fastest', Promise<KernelModule>>();
 
 /**
  * The fastest build of the kernels that this process can run, compiled once. DETR_KERNELS=plain, relaxed or wide takes that
@@ -35,15 +34,21 @@ export function loadKernelModule(options: { readonly revectorize: boolean }): Pr
   if (wanted !== undefined) return load(relaxed ? (wanted as Build) : 'plain');
   if (!relaxed) return load('plain');
   if (!enableRevectorization(options.revectorize)) return load('relaxed');
-  fastest ??= load('wide').then(kernels => (joinsVectors(kernels.module) ? kernels : load('relaxed')));
-  return fastest;
+  return once('fastest', async () => {
+    const kernels = await load('wide');
+    return joinsVectors(kernels.module) ? kernels : load('relaxed');
+  });
 }
 
-function load(build: Build): Promise<KernelModule> {
-  let kernels = loaded.get(build);
+const load = (build: Build): Promise<KernelModule> => once(build, () => compile(build));
+
+/** What was loaded before, unless that failed: the next may have better luck. */
+function once(key: Build | 'fastest', start: () => Promise<KernelModule>): Promise<KernelModule> {
+  let kernels = loaded.get(key);
   if (kernels === undefined) {
-    kernels = compile(build);
-    loaded.set(build, kernels);
+    kernels = start();
+    loaded.set(key, kernels);
+    kernels.catch(() => loaded.delete(key));
   }
   return kernels;
 }

@@ -13,7 +13,7 @@ import {
   panelsOf,
   rowsOf,
 } from '../matrix-product.assembly';
-import { addressAt, floatAt, integerAt, multiplyAdd } from '../simd.assembly';
+import { addressAt, bytesOf, floatAt, integerAt, multiplyAdd } from '../simd.assembly';
 
 /** Keys per block. */
 const KEYS: i32 = 128;
@@ -56,88 +56,82 @@ function attend(args: usize, task: i32, scratch: usize, weights: usize, first: i
   const padded = firstRowOf(panels - 1, rows) + rowsOf(panels - 1, rows);
 
   const packedQueries = scratch;
-  const packedKeys = packedQueries + bytes(padded * depth);
-  const packedValues = packedKeys + bytes(KEYS * depth);
-  const bias = packedValues + bytes(KEYS * valueTiles * 8);
+  const packedKeys = packedQueries + bytesOf(padded * depth);
+  const packedValues = packedKeys + bytesOf(KEYS * depth);
+  const bias = packedValues + bytesOf(KEYS * valueTiles * 8);
   const scores = bias + ROW;
   const packedExponentials = scores + 6 * ROW;
   const outputs = packedExponentials + 6 * ROW;
-  const maxima = outputs + bytes(padded * valueTiles * 8);
-  const sums = maxima + bytes(padded);
+  const maxima = outputs + bytesOf(padded * valueTiles * 8);
+  const sums = maxima + bytesOf(padded);
 
-  const keyStride = bytes(heads * width);
-  const valueStride = bytes(heads * valueWidth);
-  const outputStride = bytes(valueTiles * 8);
-  const queryOffset = bytes((batch * queries + query) * heads * width + head * width);
+  const keyStride = bytesOf(heads * width);
+  const valueStride = bytesOf(heads * valueWidth);
+  const outputStride = bytesOf(valueTiles * 8);
+  const queryOffset = bytesOf((batch * queries + query) * heads * width + head * width);
   packRowsAt(addressAt(args, 0) + queryOffset, keyStride, rows, width, packedQueries, 0, depth);
   if (queryPosition != 0) packRowsAt(queryPosition + queryOffset, keyStride, rows, width, packedQueries, width, depth);
   multiplyBy(packedQueries, padded * depth, scale);
-  memory.fill(outputs, 0, bytes(padded * valueTiles * 8));
+  memory.fill(outputs, 0, bytesOf(padded * valueTiles * 8));
   for (let row = 0; row < padded; row++) {
-    store<f32>(maxima + bytes(row), MASKED);
-    store<f32>(sums + bytes(row), 0);
+    store<f32>(maxima + bytesOf(row), MASKED);
+    store<f32>(sums + bytesOf(row), 0);
   }
 
   for (let key = 0; key < keys; key += KEYS) {
     const count = min(KEYS, keys - key);
     const tiles = (count + 7) >> 3;
-    const keyOffset = bytes((batch * keys + key) * heads * width + head * width);
-    const keyPanel = bytes(8 * depth);
+    const keyOffset = bytesOf((batch * keys + key) * heads * width + head * width);
+    const keyPanel = bytesOf(8 * depth);
     packTransposed(addressAt(args, 2) + keyOffset, keyStride, count, width, packedKeys, keyPanel);
     if (keyPosition != 0) {
-      packTransposed(keyPosition + keyOffset, keyStride, count, width, packedKeys + bytes(8 * width), keyPanel);
+      packTransposed(keyPosition + keyOffset, keyStride, count, width, packedKeys + bytesOf(8 * width), keyPanel);
     }
-    const valueOffset = bytes((batch * keys + key) * heads * valueWidth + head * valueWidth);
-    packColumns(addressAt(args, 4) + valueOffset, valueStride, valueWidth, count, packedValues, bytes(8 * KEYS));
-    fillBias(bias, mask == 0 ? 0 : mask + bytes(batch * keys + key), count);
+    const valueOffset = bytesOf((batch * keys + key) * heads * valueWidth + head * valueWidth);
+    packColumns(addressAt(args, 4) + valueOffset, valueStride, valueWidth, count, packedValues, bytesOf(8 * KEYS));
+    fillBias(bias, mask == 0 ? 0 : mask + bytesOf(batch * keys + key), count);
     for (let panel = 0; panel < panels; panel++) {
       const first = firstRowOf(panel, rows);
       const height = rowsOf(panel, rows);
       fillRows(scores, height, bias);
-      multiplyPanel(height, packedQueries + bytes(first * depth), packedKeys, keyPanel, tiles, depth, scores, ROW);
+      multiplyPanel(height, packedQueries + bytesOf(first * depth), packedKeys, keyPanel, tiles, depth, scores, ROW);
       if (weights != 0) {
         for (let row = 0; row < min(height, rows - first); row++) {
-          const target = weights + bytes(((batch * heads + head) * queries + query + first + row) * keys + key);
-          memory.copy(target, scores + ROW * row, bytes(count));
+          const target = weights + bytesOf(((batch * heads + head) * queries + query + first + row) * keys + key);
+          memory.copy(target, scores + ROW * row, bytesOf(count));
         }
       }
       const target = outputs + outputStride * first;
       for (let row = 0; row < height; row++) {
-        const index = bytes(first + row);
+        const index = bytesOf(first + row);
         const correction = exponentiate(scores + ROW * row, tiles, maxima + index, sums + index);
         if (correction != 1) multiplyBy(target + outputStride * row, valueTiles * 8, correction);
       }
       packRows(scores, ROW, height, count, packedExponentials);
-      const valuePanel = bytes(8 * KEYS);
+      const valuePanel = bytesOf(8 * KEYS);
       multiplyPanel(height, packedExponentials, packedValues, valuePanel, valueTiles, count, target, outputStride);
     }
   }
 
-  const output = addressAt(args, 6) + bytes((batch * queries + query) * heads * valueWidth + head * valueWidth);
+  const output = addressAt(args, 6) + bytesOf((batch * queries + query) * heads * valueWidth + head * valueWidth);
   for (let row = 0; row < rows; row++) {
-    const inverse: f32 = <f32>1 / load<f32>(sums + bytes(row));
+    const inverse: f32 = <f32>1 / load<f32>(sums + bytesOf(row));
     const source = outputs + outputStride * row;
     const target = output + valueStride * row;
     for (let channel = 0; channel < valueWidth; channel++) {
-      store<f32>(target + bytes(channel), load<f32>(source + bytes(channel)) * inverse);
+      store<f32>(target + bytesOf(channel), load<f32>(source + bytesOf(channel)) * inverse);
     }
     if (weights != 0) {
-      const rowOfWeights = weights + bytes(((batch * heads + head) * queries + query + row) * keys);
-      normalise(rowOfWeights, keys, load<f32>(maxima + bytes(row)), inverse);
+      const rowOfWeights = weights + bytesOf(((batch * heads + head) * queries + query + row) * keys);
+      normalise(rowOfWeights, keys, load<f32>(maxima + bytesOf(row)), inverse);
     }
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function bytes(floats: i32): usize {
-  return <usize>floats << 2;
 }
 
 /** Multiplies values, a multiple of four of them. */
 function multiplyBy(values: usize, count: i32, scalar: f32): void {
   const factor = f32x4.splat(scalar);
-  for (const end = values + bytes(count); values < end; values += 16) {
+  for (const end = values + bytesOf(count); values < end; values += 16) {
     v128.store(values, f32x4.mul(v128.load(values), factor));
   }
 }
@@ -158,8 +152,8 @@ function fillRows(to: usize, rows: i32, row: usize): void {
 function fillBias(bias: usize, mask: usize, count: i32): void {
   for (let key = 0; key < KEYS; key++) {
     let value: f32 = key < count ? 0 : -Infinity;
-    if (mask != 0 && key < count && load<f32>(mask + bytes(key)) == 0) value = MASKED;
-    store<f32>(bias + bytes(key), value);
+    if (mask != 0 && key < count && load<f32>(mask + bytesOf(key)) == 0) value = MASKED;
+    store<f32>(bias + bytesOf(key), value);
   }
 }
 
@@ -220,11 +214,11 @@ function normalise(weights: usize, keys: i32, maximum: f32, inverseSum: f32): vo
   const inverse = f32x4.splat(inverseSum);
   let key = 0;
   for (; key + 4 <= keys; key += 4) {
-    const at = weights + bytes(key);
+    const at = weights + bytesOf(key);
     v128.store(at, f32x4.mul(exponentialOfTwo(f32x4.sub(v128.load(at), highest)), inverse));
   }
   for (; key < keys; key++) {
-    const at = weights + bytes(key);
+    const at = weights + bytesOf(key);
     const exponential = exponentialOfTwo(f32x4.splat(load<f32>(at) - maximum));
     store<f32>(at, f32x4.extract_lane(exponential, 0) * inverseSum);
   }

@@ -3,7 +3,7 @@
 
 import { activateVector } from '../activation.assembly';
 import { COLUMNS, finishRow, firstRowOf, multiplyPanel, panelsOf, rowsOf } from '../matrix-product.assembly';
-import { addressAt, integerAt, multiplyAdd } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt, multiplyAdd } from '../simd.assembly';
 
 // How the eight pixels of a column panel lie in the input plane, for one tap.
 const SCATTERED: i32 = 0;
@@ -57,7 +57,7 @@ function describeScattered(offsets: usize, args: usize, first: i32, pixels: i32,
     const row = ((first + lane) / outWidth) * stride + down - integerAt(args, 15);
     const column = ((first + lane) % outWidth) * stride + right - integerAt(args, 16);
     const outside = lane >= pixels || row < 0 || row >= height || column < 0 || column >= width;
-    store<i32>(offsets + (<usize>lane << 2), outside ? -1 : (row * width + column) << 2);
+    store<i32>(offsets + bytesOf(lane), outside ? -1 : (row * width + column) << 2);
   }
 }
 
@@ -199,9 +199,9 @@ export function conv2dPanels(args: usize, task: i32, scratch: usize): void {
   const packed = scratch + ((<usize>(taps * columnPanels) * ENTRY + 63) & ~63);
   const allSums = packed + <usize>columnPanels * panelStride;
   const sumStride = <usize>columnPanels << 5;
-  const planeBytes = <usize>inputPixels << 2;
+  const planeBytes = bytesOf(inputPixels);
   const planes = addressAt(args, 0) + <usize>(imageGroup * channels) * planeBytes;
-  const weight = addressAt(args, 1) + (<usize>(group * firstRowOf(panels, outChannels) * depth) << 2);
+  const weight = addressAt(args, 1) + bytesOf(group * firstRowOf(panels, outChannels) * depth);
   describePixels(scratch, args, firstPixel, count);
 
   for (let channel = 0; channel < channels; channel += channelsAtOnce) {
@@ -210,7 +210,7 @@ export function conv2dPanels(args: usize, task: i32, scratch: usize): void {
     let sums = allSums;
     for (let panel = firstPanel; panel < lastPanel; panel++) {
       const rows = rowsOf(panel, outChannels);
-      const left = weight + (<usize>(firstRowOf(panel, outChannels) * depth + channel * taps * rows) << 2);
+      const left = weight + bytesOf(firstRowOf(panel, outChannels) * depth + channel * taps * rows);
       if (channel == 0) memory.fill(sums, 0, <usize>rows * sumStride);
       multiplyPanel(rows, left, packed, panelStride, columnPanels, block * taps, sums, sumStride);
       if (channel + block == channels) finishPanel(args, imageGroup, panel, sums, sumStride, firstPixel, count);
@@ -237,9 +237,9 @@ function finishPanel(
   const first = firstRowOf(panel, outChannels);
   const rows = min(rowsOf(panel, outChannels), outChannels - first);
   for (let row = 0; row < rows; row++) {
-    const offset = <usize>((imageGroup * outChannels + first + row) * pixels + firstPixel) << 2;
+    const offset = bytesOf((imageGroup * outChannels + first + row) * pixels + firstPixel);
     const channel = (imageGroup % groups) * outChannels + first + row;
-    const rowBias = bias == 0 ? <f32>0 : load<f32>(bias + (<usize>channel << 2));
+    const rowBias = bias == 0 ? <f32>0 : load<f32>(bias + bytesOf(channel));
     const rowResidual = residual == 0 ? residual : residual + offset;
     finishRow(sums, rowBias, 0, rowResidual, addressAt(args, 4) + offset, count, integerAt(args, 18));
     sums += sumStride;
@@ -279,10 +279,10 @@ export function conv2dDepthwise(args: usize, task: i32, _scratch: usize): void {
   const activation = integerAt(args, 18);
   const channel = task % outChannels;
   const plane = (task / outChannels) * integerAt(args, 5) + channel / (outChannels / integerAt(args, 17));
-  const x = addressAt(args, 0) + (<usize>(plane * height * width) << 2);
-  const weight = addressAt(args, 1) + (<usize>(channel * kernelHeight * kernelWidth) << 2);
+  const x = addressAt(args, 0) + bytesOf(plane * height * width);
+  const weight = addressAt(args, 1) + bytesOf(channel * kernelHeight * kernelWidth);
   const bias = addressAt(args, 2);
-  const start = bias == 0 ? <f32>0 : load<f32>(bias + (<usize>channel << 2));
+  const start = bias == 0 ? <f32>0 : load<f32>(bias + bytesOf(channel));
   // Output columns whose whole window lies in the input.
   const inner = min((paddingLeft + stride - 1) / stride, outWidth);
   const lastStart = width - 1 - (kernelWidth - 1) * dilation + paddingLeft;
@@ -293,21 +293,21 @@ export function conv2dDepthwise(args: usize, task: i32, _scratch: usize): void {
     const top = p * stride - paddingTop;
     const i0 = firstTap(top, dilation);
     const i1 = endTap(top, dilation, kernelHeight, height);
-    const outRow = <usize>((task * outHeight + p) * outWidth) << 2;
+    const outRow = bytesOf((task * outHeight + p) * outWidth);
     const out = addressAt(args, 4) + outRow;
     for (let q = 0; q < outWidth; ) {
       const leftmost = q * stride - paddingLeft;
-      const offset = <usize>q << 2;
+      const offset = bytesOf(q);
       if (vectors && q >= inner && q + 4 <= innerEnd) {
         let sum = f32x4.splat(start);
         for (let i = i0; i < i1; i++) {
-          let from = x + (<usize>((top + i * dilation) * width + leftmost) << 2);
-          let w = weight + (<usize>(i * kernelWidth) << 2);
+          let from = x + bytesOf((top + i * dilation) * width + leftmost);
+          let w = weight + bytesOf(i * kernelWidth);
           for (let j = 0; j < kernelWidth; j++) {
             const values =
               stride == 1 ? v128.load(from) : i32x4.shuffle(v128.load(from), v128.load(from, 12), 0, 2, 5, 7);
             sum = multiplyAdd(values, v128.load32_splat(w), sum);
-            from += <usize>dilation << 2;
+            from += bytesOf(dilation);
             w += 4;
           }
         }
@@ -320,10 +320,10 @@ export function conv2dDepthwise(args: usize, task: i32, _scratch: usize): void {
       const j1 = endTap(leftmost, dilation, kernelWidth, width);
       let sum = start;
       for (let i = i0; i < i1; i++) {
-        const row = x + (<usize>((top + i * dilation) * width + leftmost) << 2);
-        const w = weight + (<usize>(i * kernelWidth) << 2);
+        const row = x + bytesOf((top + i * dilation) * width + leftmost);
+        const w = weight + bytesOf(i * kernelWidth);
         for (let j = j0; j < j1; j++) {
-          sum += load<f32>(row + (<usize>(j * dilation) << 2)) * load<f32>(w + (<usize>j << 2));
+          sum += load<f32>(row + bytesOf(j * dilation)) * load<f32>(w + bytesOf(j));
         }
       }
       if (residual != 0) sum += load<f32>(residual + outRow + offset);

@@ -7,7 +7,7 @@
 
 import { activateVector } from '../activation.assembly';
 import { finishRow, firstRowOf, multiplyPanel, panelsOf, rowsOf } from '../matrix-product.assembly';
-import { addressAt, integerAt, multiplyAdd } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt, multiplyAdd } from '../simd.assembly';
 
 const SQRT2: f32 = 1.41421356;
 const SQRT1_2: f32 = 0.70710678;
@@ -117,12 +117,12 @@ function lanesInside(column: i32, width: i32): v128 {
 
 /** Copies the 6x6 patch from (`row`, `column`) on, pixels `dilation` apart, zeros for what lies outside. */
 function copyPatch(plane: usize, height: i32, width: i32, row: i32, column: i32, dilation: i32, to: usize): void {
-  const planeEnd = plane + (<usize>(height * width) << 2);
+  const planeEnd = plane + bytesOf(height * width);
   const left = lanesInside(column, width);
   const right = lanesInside(column + 4, width);
   for (let i = 0; i < 6; i++) {
     const y = row + i * dilation;
-    const line = plane + (<usize>(y * width) << 2);
+    const line = plane + bytesOf(y * width);
     const from = line + (<isize>column << 2);
     if (y < 0 || y >= height) {
       v128.store(to, f32x4.splat(0));
@@ -134,7 +134,7 @@ function copyPatch(plane: usize, height: i32, width: i32, row: i32, column: i32,
     } else {
       for (let j = 0; j < 6; j++) {
         const x = column + j * dilation;
-        store<f32>(to + (<usize>j << 2), x >= 0 && x < width ? load<f32>(line + (<usize>x << 2)) : <f32>0);
+        store<f32>(to + bytesOf(j), x >= 0 && x < width ? load<f32>(line + bytesOf(x)) : <f32>0);
       }
     }
     to += PATCH_ROW;
@@ -233,7 +233,7 @@ function describeTiles(args: usize, first: i32, count: i32, to: usize): void {
 function patchOf(tile: usize, plane: usize, height: i32, width: i32, dilation: i32, patch: usize): usize {
   const row = load<i32>(tile);
   const column = load<i32>(tile, 4);
-  if (load<i32>(tile, 8)) return plane + (<usize>(row * width + column) << 2);
+  if (load<i32>(tile, 8)) return plane + bytesOf(row * width + column);
   copyPatch(plane, height, width, row, column, dilation, patch);
   return patch;
 }
@@ -244,7 +244,7 @@ function transformTiles(args: usize, image: i32, groups: i32, tiles: usize, work
   const height = integerAt(args, 6);
   const width = integerAt(args, 7);
   const dilation = integerAt(args, 11);
-  const rowBytes = <usize>width << 2;
+  const rowBytes = bytesOf(width);
   const planeBytes = <usize>height * rowBytes;
   const patches = work + 6 * 96;
   for (let half = 0; half < 2 * groups; half++) {
@@ -286,7 +286,7 @@ function writeTile(args: usize, tile: usize, pixels: usize, plane: usize, bias: 
   for (let i = 0; i < 4; i++) {
     const y = row + i * dilation;
     if (y >= outHeight) return;
-    let to = plane + (<usize>(y * outWidth + column) << 2);
+    let to = plane + bytesOf(y * outWidth + column);
     if (whole) {
       let value = f32x4.add(v128.load(pixels), f32x4.splat(bias));
       if (residual != 0) value = f32x4.add(value, v128.load(residual + to));
@@ -297,7 +297,7 @@ function writeTile(args: usize, tile: usize, pixels: usize, plane: usize, bias: 
         let value = load<f32>(pixels + (j << 2)) + bias;
         if (residual != 0) value += load<f32>(residual + to);
         store<f32>(out + to, f32x4.extract_lane(activateVector(activation, f32x4.splat(value)), 0));
-        to += <usize>dilation << 2;
+        to += bytesOf(dilation);
         x += dilation;
       }
     }
@@ -342,7 +342,7 @@ export function conv2dWinograd(args: usize, task: i32, scratch: usize): void {
   const out = addressAt(args, 4);
   const activation = integerAt(args, 14);
   const pixels = work + 6 * 96;
-  const depthBytes = <usize>channels << 2;
+  const depthBytes = bytesOf(channels);
   const panelStride = depthBytes << 3;
   const sumStride = <usize>groups << 5;
   for (let panel = firstPanel; panel < min(firstPanel + panelsPerTask, panels); panel++) {
@@ -358,19 +358,19 @@ export function conv2dWinograd(args: usize, task: i32, scratch: usize): void {
     }
     for (let row = 0; row < min(rows, outChannels - first); row++) {
       const channel = first + row;
-      const channelBias = bias == 0 ? <f32>0 : load<f32>(bias + (<usize>channel << 2));
-      const plane = <usize>((image * outChannels + channel) * outHeight * outWidth) << 2;
+      const channelBias = bias == 0 ? <f32>0 : load<f32>(bias + bytesOf(channel));
+      const plane = bytesOf((image * outChannels + channel) * outHeight * outWidth);
       const rowProducts = products + <usize>row * sumStride;
       for (let tile = 0; tile < count; tile += 4) {
-        transformProducts(rowProducts + (<usize>tile << 2), productStep, work, pixels);
+        transformProducts(rowProducts + bytesOf(tile), productStep, work, pixels);
         const notes = scratch + <usize>tile * TILE;
         if (load<i32>(notes, 20) && tile + 4 <= count) {
           const outRow = load<i32>(notes, 12);
-          let to = plane + (<usize>(outRow * outWidth + load<i32>(notes, 16)) << 2);
+          let to = plane + bytesOf(outRow * outWidth + load<i32>(notes, 16));
           for (let i = 0; i < min(4, outHeight - outRow); i++) {
             const rowResidual = residual == 0 ? residual : residual + to;
             finishRow(pixels + (<usize>i << 6), channelBias, 0, rowResidual, out + to, 16, activation);
-            to += <usize>outWidth << 2;
+            to += bytesOf(outWidth);
           }
         } else {
           for (let lane = 0; lane < min(4, count - tile); lane++) {

@@ -1,24 +1,18 @@
-import { addressAt, floatAt, integerAt } from '../simd.assembly';
+import { addressAt, bytesOf, floatAt, integerAt } from '../simd.assembly';
 
 /** Tokens per task; TOKENS_PER_TASK in deformable.ts. */
 const TOKENS: i32 = 256;
-
-// @ts-ignore: decorator
-@inline
-function bytes(floats: i32): usize {
-  return <usize>floats << 2;
-}
 
 // Arguments: mask [B, h, w], ratios [B, L, 2], h, w, L, level. A task is an item of the batch.
 export function validRatios(args: usize, task: i32, _scratch: usize): void {
   const height = integerAt(args, 2);
   const width = integerAt(args, 3);
-  const mask = addressAt(args, 0) + bytes(task * height * width);
-  const out = addressAt(args, 1) + bytes((task * integerAt(args, 4) + integerAt(args, 5)) * 2);
+  const mask = addressAt(args, 0) + bytesOf(task * height * width);
+  const out = addressAt(args, 1) + bytesOf((task * integerAt(args, 4) + integerAt(args, 5)) * 2);
   let columns: f32 = 0;
   let rows: f32 = 0;
-  for (let column = 0; column < width; column++) columns += load<f32>(mask + bytes(column));
-  for (let row = 0; row < height; row++) rows += load<f32>(mask + bytes(row * width));
+  for (let column = 0; column < width; column++) columns += load<f32>(mask + bytesOf(column));
+  for (let row = 0; row < height; row++) rows += load<f32>(mask + bytesOf(row * width));
   store<f32>(out, columns / <f32>width);
   store<f32>(out, rows / <f32>height, 4);
 }
@@ -27,20 +21,20 @@ export function validRatios(args: usize, task: i32, _scratch: usize): void {
 // an item of the batch.
 export function encoderReferencePoints(args: usize, task: i32, _scratch: usize): void {
   const levels = integerAt(args, 2);
-  const ratios = addressAt(args, 0) + bytes(task * levels * 2);
-  let out = addressAt(args, 1) + bytes(task * integerAt(args, 3) * levels * 2);
+  const ratios = addressAt(args, 0) + bytesOf(task * levels * 2);
+  let out = addressAt(args, 1) + bytesOf(task * integerAt(args, 3) * levels * 2);
   for (let level = 0; level < levels; level++) {
     const height = integerAt(args, 4 + 3 * level);
     const width = integerAt(args, 5 + 3 * level);
-    const realWidth = load<f32>(ratios + bytes(2 * level)) * <f32>width;
-    const realHeight = load<f32>(ratios + bytes(2 * level + 1)) * <f32>height;
+    const realWidth = load<f32>(ratios + bytesOf(2 * level)) * <f32>width;
+    const realHeight = load<f32>(ratios + bytesOf(2 * level + 1)) * <f32>height;
     for (let row = 0; row < height; row++) {
       const y: f32 = (<f32>row + 0.5) / realHeight;
       for (let column = 0; column < width; column++) {
         const x: f32 = (<f32>column + 0.5) / realWidth;
         for (let other = 0; other < levels; other++, out += 8) {
-          store<f32>(out, x * load<f32>(ratios + bytes(2 * other)));
-          store<f32>(out, y * load<f32>(ratios + bytes(2 * other + 1)), 4);
+          store<f32>(out, x * load<f32>(ratios + bytesOf(2 * other)));
+          store<f32>(out, y * load<f32>(ratios + bytesOf(2 * other + 1)), 4);
         }
       }
     }
@@ -58,8 +52,8 @@ export function twoStageProposals(args: usize, task: i32, _scratch: usize): void
   const cells = rows * columns;
   const blocks = (cells + TOKENS - 1) / TOKENS;
   const batch = task / blocks;
-  const mask = addressAt(args, 1) + bytes(batch * cells);
-  const ratios = addressAt(args, 2) + bytes((batch * integerAt(args, 9) + integerAt(args, 10)) * 2);
+  const mask = addressAt(args, 1) + bytesOf(batch * cells);
+  const ratios = addressAt(args, 2) + bytesOf((batch * integerAt(args, 9) + integerAt(args, 10)) * 2);
   const realColumns = <i32>nearest<f32>(load<f32>(ratios) * <f32>columns);
   const realRows = <i32>nearest<f32>(load<f32>(ratios, 4) * <f32>rows);
   const first = (task % blocks) * TOKENS;
@@ -68,20 +62,20 @@ export function twoStageProposals(args: usize, task: i32, _scratch: usize): void
     const row = cell / columns;
     const column = cell % columns;
     const token = batch * tokens + integerAt(args, 11) + cell;
-    const logits = addressAt(args, 3) + bytes(token * 4);
-    const from = addressAt(args, 0) + bytes(token * width);
-    const to = addressAt(args, 4) + bytes(token * width);
+    const logits = addressAt(args, 3) + bytesOf(token * 4);
+    const from = addressAt(args, 0) + bytesOf(token * width);
+    const to = addressAt(args, 4) + bytesOf(token * width);
     const valid =
-      load<f32>(mask + bytes(cell)) != 0 && within(column, realColumns) && within(row, realRows) && sizeLogit < Infinity;
+      load<f32>(mask + bytesOf(cell)) != 0 && within(column, realColumns) && within(row, realRows) && sizeLogit < Infinity;
     if (valid) {
       store<f32>(logits, centreLogit(column, realColumns));
       store<f32>(logits, centreLogit(row, realRows), 4);
       store<f32>(logits, sizeLogit, 8);
       store<f32>(logits, sizeLogit, 12);
-      memory.copy(to, from, bytes(width));
+      memory.copy(to, from, bytesOf(width));
     } else {
       v128.store(logits, f32x4.splat(Infinity));
-      memory.fill(to, 0, bytes(width));
+      memory.fill(to, 0, bytesOf(width));
     }
   }
 }

@@ -1,6 +1,6 @@
 import { activateVector, relu } from '../activation.assembly';
 import { log } from '../math.assembly';
-import { addressAt, integerAt, loadPartial, storePartial } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt, loadPartial, storePartial } from '../simd.assembly';
 
 /** Elements per task; ELEMENTS_PER_TASK in elementwise.ts. */
 const CHUNK: i32 = 16384;
@@ -70,11 +70,11 @@ function binary(multiplies: bool, args: usize, task: i32): void {
       i0 * integerAt(args, 11) + i1 * integerAt(args, 12) + i2 * integerAt(args, 13) + i3 * integerAt(args, 14);
     combineRow(
       multiplies,
-      a + (<usize>aOffset << 2),
+      a + bytesOf(aOffset),
       integerAt(args, 10),
-      b + (<usize>bOffset << 2),
+      b + bytesOf(bOffset),
       integerAt(args, 14),
-      out + (<usize>position << 2),
+      out + bytesOf(position),
       length,
     );
     position += length;
@@ -97,8 +97,8 @@ export function activate(args: usize, task: i32, _scratch: usize): void {
   const start = task * CHUNK;
   const end = min(start + CHUNK, integerAt(args, 2));
   const vectorEnd = start + ((end - start) & ~3);
-  let offset = <usize>start << 2;
-  const vectorEndOffset = <usize>vectorEnd << 2;
+  let offset = bytesOf(start);
+  const vectorEndOffset = bytesOf(vectorEnd);
   if (code == 1) {
     for (; offset < vectorEndOffset; offset += 16) v128.store(out + offset, relu(v128.load(x + offset)));
   } else {
@@ -126,7 +126,7 @@ export function inverseSigmoid(args: usize, task: i32, _scratch: usize): void {
   const start = task * CHUNK;
   const end = min(start + CHUNK, integerAt(args, 2));
   for (let i = start; i < end; i += 4) {
-    const offset = <usize>i << 2;
+    const offset = bytesOf(i);
     const rest = end - i;
     if (rest >= 4) v128.store(out + offset, inverseSigmoidVector(v128.load(x + offset)));
     else storePartial(out + offset, inverseSigmoidVector(loadPartial(x + offset, rest)), rest);

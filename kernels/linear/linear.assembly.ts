@@ -1,5 +1,5 @@
 import { COLUMNS, finishRow, firstRowOf, multiplyPanel, packRows, panelsOf, rowsOf } from '../matrix-product.assembly';
-import { addressAt, integerAt } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt } from '../simd.assembly';
 
 /** Columns whose sums are kept at a time. */
 const CHUNK: i32 = 128;
@@ -22,7 +22,7 @@ export function linear(args: usize, task: i32, scratch: usize): void {
   const begin = (task % columnTasks) * columnsPerTask;
   const end = min(begin + columnsPerTask, outFeatures);
 
-  const rowBytes = <usize>inFeatures << 2;
+  const rowBytes = bytesOf(inFeatures);
   packRows(addressAt(args, 0) + <usize>top * rowBytes, rowBytes, rows, inFeatures, scratch);
   const panels = panelsOf(rows);
   const sums = scratch + <usize>firstRowOf(panels, rows) * rowBytes;
@@ -36,11 +36,11 @@ export function linear(args: usize, task: i32, scratch: usize): void {
       const columnPanels = (columns + COLUMNS - 1) / COLUMNS;
       memory.fill(sums, 0, <usize>height * (CHUNK << 2));
       multiplyPanel(height, left, right, rowBytes << 3, columnPanels, inFeatures, sums, CHUNK << 2);
-      const columnBias = bias == 0 ? bias : bias + (<usize>column << 2);
+      const columnBias = bias == 0 ? bias : bias + bytesOf(column);
       for (let row = 0; row < min(height, rows - first); row++) {
-        const offset = <usize>((top + first + row) * outFeatures + column) << 2;
+        const offset = bytesOf((top + first + row) * outFeatures + column);
         const rowResidual = residual == 0 ? residual : residual + offset;
-        finishRow(sums + (<usize>(row * CHUNK) << 2), 0, columnBias, rowResidual, out + offset, columns, activation);
+        finishRow(sums + bytesOf(row * CHUNK), 0, columnBias, rowResidual, out + offset, columns, activation);
       }
     }
   }

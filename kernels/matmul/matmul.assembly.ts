@@ -9,7 +9,7 @@ import {
   panelsOf,
   rowsOf,
 } from '../matrix-product.assembly';
-import { addressAt, integerAt } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt } from '../simd.assembly';
 
 // args: a, b, out, rows, inner, columns, transposeB, elements between batches of a, of b, rows per task, columns per task.
 // Scratch: the task's rows of a as left panels, its columns of b as column panels, the sums of 6 rows.
@@ -28,9 +28,9 @@ export function matmul(args: usize, task: i32, scratch: usize): void {
   const height = min(rowsPerTask, rows - top);
   const width = min(columnsPerTask, columns - left);
 
-  const innerBytes = <usize>inner << 2;
-  const a = addressAt(args, 0) + (<usize>(batch * integerAt(args, 7)) << 2) + <usize>top * innerBytes;
-  const b = addressAt(args, 1) + (<usize>(batch * integerAt(args, 8)) << 2);
+  const innerBytes = bytesOf(inner);
+  const a = addressAt(args, 0) + bytesOf(batch * integerAt(args, 7)) + <usize>top * innerBytes;
+  const b = addressAt(args, 1) + bytesOf(batch * integerAt(args, 8));
   const panels = panelsOf(height);
   const columnPanels = (width + COLUMNS - 1) / COLUMNS;
   const panelStride = innerBytes << 3;
@@ -38,7 +38,7 @@ export function matmul(args: usize, task: i32, scratch: usize): void {
   const sums = packedB + <usize>columnPanels * panelStride;
   packRows(a, innerBytes, height, inner, scratch);
   if (transposed) packTransposed(b + <usize>left * innerBytes, innerBytes, width, inner, packedB, panelStride);
-  else packColumns(b + (<usize>left << 2), <usize>columns << 2, width, inner, packedB, panelStride);
+  else packColumns(b + bytesOf(left), bytesOf(columns), width, inner, packedB, panelStride);
 
   const sumStride = <usize>columnPanels << 5;
   for (let panel = 0; panel < panels; panel++) {
@@ -48,7 +48,7 @@ export function matmul(args: usize, task: i32, scratch: usize): void {
     memory.fill(sums, 0, <usize>panelRows * sumStride);
     multiplyPanel(panelRows, packedA, packedB, panelStride, columnPanels, inner, sums, sumStride);
     for (let row = 0; row < min(panelRows, height - first); row++) {
-      const out = addressAt(args, 2) + (<usize>((batch * rows + top + first + row) * columns + left) << 2);
+      const out = addressAt(args, 2) + bytesOf((batch * rows + top + first + row) * columns + left);
       finishRow(sums + <usize>row * sumStride, 0, 0, 0, out, width, 0);
     }
   }

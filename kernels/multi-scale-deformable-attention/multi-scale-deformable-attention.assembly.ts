@@ -7,7 +7,7 @@
 // so that a head's cells lie side by side (`separateHeads`), and then going through them head by head.
 
 import { exp } from '../math.assembly';
-import { addressAt, integerAt, loadPartial, multiplyAdd, storePartial, sumLanes } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt, loadPartial, multiplyAdd, storePartial, sumLanes } from '../simd.assembly';
 
 /** Tokens per task of `separateHeads`; TOKENS_PER_TASK in multi-scale-deformable-attention.ts. */
 const TOKENS: i32 = 64;
@@ -22,20 +22,20 @@ export function separateHeads(args: usize, task: i32, _scratch: usize): void {
   const batch = task / blocks;
   const first = (task % blocks) * TOKENS;
   const last = min(first + TOKENS, tokens);
-  const mask: usize = addressAt(args, 1) == 0 ? 0 : addressAt(args, 1) + bytes(batch * tokens);
-  const value = addressAt(args, 0) + bytes(batch * tokens * heads * width);
-  const out = addressAt(args, 2) + bytes(batch * tokens * heads * width);
+  const mask: usize = addressAt(args, 1) == 0 ? 0 : addressAt(args, 1) + bytesOf(batch * tokens);
+  const value = addressAt(args, 0) + bytesOf(batch * tokens * heads * width);
+  const out = addressAt(args, 2) + bytesOf(batch * tokens * heads * width);
   for (let head = 0; head < heads; head++) {
-    let to = out + bytes((head * tokens + first) * width);
+    let to = out + bytesOf((head * tokens + first) * width);
     for (let token = first; token < last; token++) {
-      const from = value + bytes((token * heads + head) * width);
-      const real = mask == 0 || load<f32>(mask + bytes(token)) != 0;
+      const from = value + bytesOf((token * heads + head) * width);
+      const real = mask == 0 || load<f32>(mask + bytesOf(token)) != 0;
       let c = 0;
       for (; c + 4 <= width; c += 4) {
-        v128.store(to + bytes(c), real ? v128.load(from + bytes(c)) : f32x4.splat(0));
+        v128.store(to + bytesOf(c), real ? v128.load(from + bytesOf(c)) : f32x4.splat(0));
       }
-      for (; c < width; c++) store<f32>(to + bytes(c), real ? load<f32>(from + bytes(c)) : 0);
-      to += bytes(width);
+      for (; c < width; c++) store<f32>(to + bytesOf(c), real ? load<f32>(from + bytesOf(c)) : 0);
+      to += bytesOf(width);
     }
   }
 }
@@ -51,12 +51,6 @@ export function multiScaleDeformableAttentionWithWeights(args: usize, task: i32,
   attendToPoints(args, task, scratch, addressAt(args, 6), 7);
 }
 
-// @ts-ignore: decorator
-@inline
-function bytes(floats: i32): usize {
-  return <usize>floats << 2;
-}
-
 function attendToPoints(args: usize, task: i32, scratch: usize, weights: usize, first: i32): void {
   const mask = addressAt(args, 4);
   const tokens = integerAt(args, first);
@@ -68,28 +62,28 @@ function attendToPoints(args: usize, task: i32, scratch: usize, weights: usize, 
   const referenceSize = integerAt(args, first + 6);
   const queryBlock = integerAt(args, first + 7);
   const headBlock = integerAt(args, first + 8);
-  const tokenStride = bytes(integerAt(args, first + 9));
-  const headStride = bytes(integerAt(args, first + 10));
-  const levelTable = args + bytes(first + 11);
+  const tokenStride = bytesOf(integerAt(args, first + 9));
+  const headStride = bytesOf(integerAt(args, first + 10));
+  const levelTable = args + bytesOf(first + 11);
 
   const count = levels * points;
   const padded = (count + 3) & ~3;
   // Per point: size of its map, and how an offset becomes a place, in cells.
   const mapWidth = scratch;
-  const mapHeight = mapWidth + bytes(padded);
-  const mapStart = mapHeight + bytes(padded);
-  const baseX = mapStart + bytes(padded);
-  const baseY = baseX + bytes(padded);
-  const stepX = baseY + bytes(padded);
-  const stepY = stepX + bytes(padded);
+  const mapHeight = mapWidth + bytesOf(padded);
+  const mapStart = mapHeight + bytesOf(padded);
+  const baseX = mapStart + bytesOf(padded);
+  const baseY = baseX + bytesOf(padded);
+  const stepX = baseY + bytesOf(padded);
+  const stepY = stepX + bytesOf(padded);
   // Per point of the head at hand.
-  const attention = stepY + bytes(padded);
-  const offset = attention + bytes(padded);
+  const attention = stepY + bytesOf(padded);
+  const offset = attention + bytesOf(padded);
   // Per cell: the address, its token while addresses are not known, and the weight.
-  const cells = offset + bytes(2 * padded);
-  const cellWeights = cells + bytes(4 * padded);
-  const zeros = cellWeights + bytes(4 * padded);
-  memory.fill(scratch, 0, zeros - scratch + bytes((width + 3) & ~3));
+  const cells = offset + bytesOf(2 * padded);
+  const cellWeights = cells + bytesOf(4 * padded);
+  const zeros = cellWeights + bytesOf(4 * padded);
+  memory.fill(scratch, 0, zeros - scratch + bytesOf((width + 3) & ~3));
   fillMaps(levelTable, levels, points, mapWidth, mapHeight, mapStart);
 
   const blocks = (queries + queryBlock - 1) / queryBlock;
@@ -98,37 +92,37 @@ function attendToPoints(args: usize, task: i32, scratch: usize, weights: usize, 
   const firstHead = ((task / blocks) % headBlocks) * headBlock;
   const firstQuery = batch * queries + (task % blocks) * queryBlock;
   const lastQuery = min(firstQuery + queryBlock, (batch + 1) * queries);
-  const batchValues = addressAt(args, 0) + bytes(batch * tokens * heads * width);
-  const maskRow: usize = mask == 0 ? 0 : mask + bytes(batch * tokens);
+  const batchValues = addressAt(args, 0) + bytesOf(batch * tokens * heads * width);
+  const maskRow: usize = mask == 0 ? 0 : mask + bytesOf(batch * tokens);
 
   for (let query = firstQuery; query < lastQuery; query++) {
-    const reference = addressAt(args, 3) + bytes(query * levels * referenceSize);
+    const reference = addressAt(args, 3) + bytesOf(query * levels * referenceSize);
     fillPlaces(reference, referenceSize, levels, points, levelTable, baseX, baseY, stepX, stepY);
     for (let head = firstHead; head < firstHead + headBlock; head++) {
       const values = batchValues + headStride * head;
       const row = query * heads + head;
-      softmax(addressAt(args, 2) + bytes(row * count), count, attention);
-      if (weights != 0) memory.copy(weights + bytes(row * count), attention, bytes(count));
-      let offsets = addressAt(args, 1) + bytes(row * count * 2);
+      softmax(addressAt(args, 2) + bytesOf(row * count), count, attention);
+      if (weights != 0) memory.copy(weights + bytesOf(row * count), attention, bytesOf(count));
+      let offsets = addressAt(args, 1) + bytesOf(row * count * 2);
       if (count != padded) {
-        memory.copy(offset, offsets, bytes(2 * count));
+        memory.copy(offset, offsets, bytesOf(2 * count));
         offsets = offset;
       }
       for (let point = 0; point < padded; point += 4) {
-        const at = bytes(point);
+        const at = bytesOf(point);
         findCells(
           offsets + 2 * at, attention + at, stepX + at, baseX + at, stepY + at, baseY + at, mapWidth + at, mapHeight + at,
           mapStart + at, cells + 4 * at, cellWeights + 4 * at, values, tokenStride, zeros, maskRow != 0,
         );
       }
       if (maskRow != 0) {
-        for (let cell = cells, end = cells + bytes(4 * padded); cell < end; cell += 4) {
+        for (let cell = cells, end = cells + bytesOf(4 * padded); cell < end; cell += 4) {
           const token = load<i32>(cell);
-          const hidden = token < 0 || load<f32>(maskRow + bytes(token)) == 0;
+          const hidden = token < 0 || load<f32>(maskRow + bytesOf(token)) == 0;
           store<u32>(cell, <u32>(hidden ? zeros : values + tokenStride * token));
         }
       }
-      sumCells(addressAt(args, 5) + bytes(row * width), width, cells, cellWeights, 4 * padded);
+      sumCells(addressAt(args, 5) + bytesOf(row * width), width, cells, cellWeights, 4 * padded);
     }
   }
 }
@@ -198,10 +192,10 @@ function truncate(x: v128): v128 {
 /** Width, height and first token of every point's map; points beyond the last get a map without cells. */
 function fillMaps(table: usize, levels: i32, points: i32, mapWidth: usize, mapHeight: usize, mapStart: usize): void {
   for (let point = 0; point < levels * points; point++) {
-    const level = table + bytes(3 * (point / points));
-    store<f32>(mapHeight + bytes(point), <f32>load<i32>(level));
-    store<f32>(mapWidth + bytes(point), <f32>load<i32>(level, 4));
-    store<i32>(mapStart + bytes(point), load<i32>(level, 8));
+    const level = table + bytesOf(3 * (point / points));
+    store<f32>(mapHeight + bytesOf(point), <f32>load<i32>(level));
+    store<f32>(mapWidth + bytesOf(point), <f32>load<i32>(level, 4));
+    store<i32>(mapStart + bytesOf(point), load<i32>(level, 8));
   }
 }
 
@@ -232,17 +226,17 @@ function fillPlaces(
       v128.store(stepY, f32x4.splat(scaleY));
     } else {
       for (let point = 0; point < points; point++) {
-        store<f32>(baseX + bytes(point), f32x4.extract_lane(placeX, 0));
-        store<f32>(baseY + bytes(point), f32x4.extract_lane(placeY, 0));
-        store<f32>(stepX + bytes(point), scaleX);
-        store<f32>(stepY + bytes(point), scaleY);
+        store<f32>(baseX + bytesOf(point), f32x4.extract_lane(placeX, 0));
+        store<f32>(baseY + bytesOf(point), f32x4.extract_lane(placeY, 0));
+        store<f32>(stepX + bytesOf(point), scaleX);
+        store<f32>(stepY + bytesOf(point), scaleY);
       }
     }
-    baseX += bytes(points);
-    baseY += bytes(points);
-    stepX += bytes(points);
-    stepY += bytes(points);
-    reference += bytes(size);
+    baseX += bytesOf(points);
+    baseY += bytesOf(points);
+    stepX += bytesOf(points);
+    stepY += bytesOf(points);
+    reference += bytesOf(size);
     table += 12;
   }
 }
@@ -252,11 +246,11 @@ function softmax(logits: usize, count: i32, target: usize): void {
   const vectors = count & ~3;
   const rest = count - vectors;
   let highest = f32x4.splat(-Infinity);
-  for (let i = 0; i < vectors; i += 4) highest = f32x4.pmax(highest, v128.load(logits + bytes(i)));
+  for (let i = 0; i < vectors; i += 4) highest = f32x4.pmax(highest, v128.load(logits + bytesOf(i)));
   const past = i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(rest));
   let last = f32x4.splat(-Infinity);
   if (rest > 0) {
-    last = v128.bitselect(last, loadPartial(logits + bytes(vectors), rest), past);
+    last = v128.bitselect(last, loadPartial(logits + bytesOf(vectors), rest), past);
     highest = f32x4.pmax(highest, last);
   }
   // A NaN may be lost here, but not in the exponentials.
@@ -264,26 +258,26 @@ function softmax(logits: usize, count: i32, target: usize): void {
   highest = f32x4.pmax(highest, i32x4.shuffle(highest, highest, 1, 0, 3, 2));
   let sum = f32x4.splat(0);
   for (let i = 0; i < vectors; i += 4) {
-    const exponential = exp(f32x4.sub(v128.load(logits + bytes(i)), highest));
-    v128.store(target + bytes(i), exponential);
+    const exponential = exp(f32x4.sub(v128.load(logits + bytesOf(i)), highest));
+    v128.store(target + bytesOf(i), exponential);
     sum = f32x4.add(sum, exponential);
   }
   if (rest > 0) {
     const exponential = v128.andnot(exp(f32x4.sub(last, highest)), past);
-    v128.store(target + bytes(vectors), exponential);
+    v128.store(target + bytesOf(vectors), exponential);
     sum = f32x4.add(sum, exponential);
   }
   const factor = f32x4.splat(<f32>1 / sumLanes(sum));
-  for (let i = 0; i < count; i += 4) v128.store(target + bytes(i), f32x4.mul(v128.load(target + bytes(i)), factor));
+  for (let i = 0; i < count; i += 4) v128.store(target + bytesOf(i), f32x4.mul(v128.load(target + bytesOf(i)), factor));
 }
 
 /** target[width] = sum of weight * row over the cells. */
 function sumCells(target: usize, width: i32, cells: usize, weights: usize, count: i32): void {
   const distance = weights - cells;
-  const end = cells + bytes(count);
+  const end = cells + bytesOf(count);
   let channel = 0;
   for (; channel + 32 <= width; channel += 32) {
-    const from = bytes(channel);
+    const from = bytesOf(channel);
     let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
     for (let cell = cells; cell < end; cell += 16) {
       const row0 = <usize>load<u32>(cell, 0) + from;
@@ -338,7 +332,7 @@ function sumCells(target: usize, width: i32, cells: usize, weights: usize, count
     v128.store(to, s7, 112);
   }
   for (; channel + 16 <= width; channel += 16) {
-    const from = bytes(channel);
+    const from = bytesOf(channel);
     let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
     for (let cell = cells; cell < end; cell += 4) {
       const row = <usize>load<u32>(cell) + from;
@@ -355,7 +349,7 @@ function sumCells(target: usize, width: i32, cells: usize, weights: usize, count
     v128.store(to, s3, 48);
   }
   for (; channel + 4 <= width; channel += 4) {
-    const from = bytes(channel);
+    const from = bytesOf(channel);
     let sum = f32x4.splat(0);
     for (let cell = cells; cell < end; cell += 4) {
       const row = <usize>load<u32>(cell) + from;
@@ -364,7 +358,7 @@ function sumCells(target: usize, width: i32, cells: usize, weights: usize, count
     v128.store(target + from, sum);
   }
   if (channel < width) {
-    const from = bytes(channel);
+    const from = bytesOf(channel);
     const rest = width - channel;
     let sum = f32x4.splat(0);
     for (let cell = cells; cell < end; cell += 4) {

@@ -1,5 +1,5 @@
 import { activateVector } from '../activation.assembly';
-import { addressAt, floatAt, integerAt, loadPartial, multiplyAdd, storePartial, sumLanes } from '../simd.assembly';
+import { addressAt, bytesOf, floatAt, integerAt, loadPartial, multiplyAdd, storePartial, sumLanes } from '../simd.assembly';
 import { BLOCK, sumOf } from '../sum.assembly';
 
 // What `measure` leaves in the scratch memory: deviations are taken from the pivot, close to the mean but a float32, so that
@@ -15,8 +15,8 @@ function measure(x: usize, count: i32, epsilon: f32, scratch: usize): void {
   let squares: f64 = 0;
   for (let start = 0; start < count; start += BLOCK) {
     const length = min(BLOCK, count - start);
-    let address = x + (<usize>start << 2);
-    const vectors = address + (<usize>(length & ~7) << 2);
+    let address = x + bytesOf(start);
+    const vectors = address + bytesOf(length & ~7);
     let sumA = f32x4.splat(0);
     let sumB = f32x4.splat(0);
     let squaresA = f32x4.splat(0);
@@ -29,7 +29,7 @@ function measure(x: usize, count: i32, epsilon: f32, scratch: usize): void {
       squaresA = multiplyAdd(a, a, squaresA);
       squaresB = multiplyAdd(b, b, squaresB);
     }
-    const end = x + (<usize>(start + length) << 2);
+    const end = x + bytesOf(start + length);
     for (; address < end; address += 4) {
       const deviation = load<f32>(address) - pivot;
       sum += deviation;
@@ -51,7 +51,7 @@ export function layerNorm(args: usize, task: i32, scratch: usize): void {
   const bias = addressAt(args, 2);
   const length = integerAt(args, 5);
   const rowsPerTask = integerAt(args, 6);
-  const bytes = <usize>length << 2;
+  const bytes = bytesOf(length);
   const vectors = bytes & ~15;
   const first = task * rowsPerTask;
   const end = min(first + rowsPerTask, integerAt(args, 4));
@@ -92,9 +92,9 @@ export function groupNorm(args: usize, task: i32, scratch: usize): void {
   const scale = v128.load32_splat(scratch + SCALE);
   const shift = f32x4.neg(f32x4.mul(v128.load32_splat(scratch + MEAN), scale));
   for (let channel = firstChannel; channel < firstChannel + channels; channel++) {
-    const weight = v128.load32_splat(addressAt(args, 1) + (<usize>channel << 2));
-    const bias = v128.load32_splat(addressAt(args, 2) + (<usize>channel << 2));
-    const vectors = x + (<usize>(space & ~3) << 2);
+    const weight = v128.load32_splat(addressAt(args, 1) + bytesOf(channel));
+    const bias = v128.load32_splat(addressAt(args, 2) + bytesOf(channel));
+    const vectors = x + bytesOf(space & ~3);
     if (activation <= 1) {
       const least = f32x4.splat(activation == 1 ? 0 : -Infinity);
       for (; x < vectors; x += 16, out += 16) {
@@ -111,8 +111,8 @@ export function groupNorm(args: usize, task: i32, scratch: usize): void {
     if (rest > 0) {
       const normal = multiplyAdd(f32x4.sub(loadPartial(x, rest), pivot), scale, shift);
       storePartial(out, activateVector(activation, multiplyAdd(normal, weight, bias)), rest);
-      x += <usize>rest << 2;
-      out += <usize>rest << 2;
+      x += bytesOf(rest);
+      out += bytesOf(rest);
     }
   }
 }

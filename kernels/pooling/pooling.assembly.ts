@@ -1,4 +1,4 @@
-import { addressAt, integerAt, maximum, storePartial } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt, maximum, storePartial } from '../simd.assembly';
 import { sumOf } from '../sum.assembly';
 
 /** Floats that vectors of windows may read beyond a padded row; ROW_EXCESS in pooling.ts. */
@@ -18,30 +18,30 @@ export function maxPool2d(args: usize, task: i32, scratch: usize): void {
   const plane = task / blocks;
   const first = (task % blocks) * rowsPerTask;
   const end = min(first + rowsPerTask, outHeight);
-  const x = addressAt(args, 0) + (<usize>(plane * height * width) << 2);
-  let out = addressAt(args, 1) + (<usize>((plane * outHeight + first) * outWidth) << 2);
+  const x = addressAt(args, 0) + bytesOf(plane * height * width);
+  let out = addressAt(args, 1) + bytesOf((plane * outHeight + first) * outWidth);
 
   // The scratch memory holds a row of maxima down the window's columns, with -infinity around it.
-  const inside = scratch + (<usize>padding << 2);
-  const beyond = inside + (<usize>width << 2);
-  for (let i = 0; i < padding; i++) store<f32>(scratch + (<usize>i << 2), -Infinity);
-  for (let i = 0; i < padding + ROW_EXCESS; i++) store<f32>(beyond + (<usize>i << 2), -Infinity);
+  const inside = scratch + bytesOf(padding);
+  const beyond = inside + bytesOf(width);
+  for (let i = 0; i < padding; i++) store<f32>(scratch + bytesOf(i), -Infinity);
+  for (let i = 0; i < padding + ROW_EXCESS; i++) store<f32>(beyond + bytesOf(i), -Infinity);
 
   for (let row = first; row < end; row++) {
     const top = max(row * stride - padding, 0);
     const bottom = min(row * stride - padding + kernel, height);
-    maximaDown(x + (<usize>(top * width) << 2), bottom - top, width, inside);
+    maximaDown(x + bytesOf(top * width), bottom - top, width, inside);
     if (stride == 1) maximaAcross(1, scratch, kernel, out, outWidth);
     else if (stride == 2) maximaAcross(2, scratch, kernel, out, outWidth);
     else maximaApart(stride, scratch, kernel, out, outWidth);
-    out += <usize>outWidth << 2;
+    out += bytesOf(outWidth);
   }
 }
 
 /** The largest of each of `width` columns, over `rows` rows. */
 function maximaDown(x: usize, rows: i32, width: i32, target: usize): void {
-  const pitch = <usize>width << 2;
-  const vectors = <usize>(width & ~3) << 2;
+  const pitch = bytesOf(width);
+  const vectors = bytesOf(width & ~3);
   let offset: usize = 0;
   for (; offset < vectors; offset += 16) {
     let address = x + offset;
@@ -68,14 +68,14 @@ function maximaDown(x: usize, rows: i32, width: i32, target: usize): void {
 @inline
 function maximaAcross(stride: i32, row: usize, kernel: i32, out: usize, count: i32): void {
   for (let column = 0; column < count; column += 4) {
-    const window = row + (<usize>(column * stride) << 2);
+    const window = row + bytesOf(column * stride);
     let largest = f32x4.splat(-Infinity);
-    for (let i: usize = 0; i < <usize>kernel << 2; i += 4) {
+    for (let i: usize = 0; i < bytesOf(kernel); i += 4) {
       let values = v128.load(window + i);
       if (stride == 2) values = i32x4.shuffle(values, v128.load(window + i, 16), 0, 2, 4, 6);
       largest = maximum(largest, values);
     }
-    const target = out + (<usize>column << 2);
+    const target = out + bytesOf(column);
     if (column + 4 <= count) v128.store(target, largest);
     else storePartial(target, largest, count - column);
   }
@@ -85,9 +85,9 @@ function maximaApart(stride: i32, row: usize, kernel: i32, out: usize, count: i3
   for (let column = 0; column < count; column++) {
     let largest: f32 = -Infinity;
     for (let i = 0; i < kernel; i++) {
-      largest = max<f32>(largest, load<f32>(row + (<usize>(column * stride + i) << 2)));
+      largest = max<f32>(largest, load<f32>(row + bytesOf(column * stride + i)));
     }
-    store<f32>(out + (<usize>column << 2), largest);
+    store<f32>(out + bytesOf(column), largest);
   }
 }
 
@@ -98,7 +98,7 @@ export function meanOverSpace(args: usize, task: i32, _scratch: usize): void {
   const first = task * planesPerTask;
   const end = min(first + planesPerTask, integerAt(args, 2));
   for (let plane = first; plane < end; plane++) {
-    const sum = sumOf(addressAt(args, 0) + (<usize>(plane * space) << 2), space);
-    store<f32>(addressAt(args, 1) + (<usize>plane << 2), <f32>(sum / <f64>space));
+    const sum = sumOf(addressAt(args, 0) + bytesOf(plane * space), space);
+    store<f32>(addressAt(args, 1) + bytesOf(plane), <f32>(sum / <f64>space));
   }
 }

@@ -1,5 +1,5 @@
 import { sineOfQuadrant } from '../math.assembly';
-import { addressAt, floatAt, integerAt, storePartial } from '../simd.assembly';
+import { addressAt, bytesOf, floatAt, integerAt, storePartial } from '../simd.assembly';
 
 /** Tokens per task; TOKENS_PER_TASK in positions.ts. */
 const TOKENS: i32 = 64;
@@ -7,41 +7,35 @@ const TWO_PI: f32 = 6.283185307179586;
 /** Keeps rows and columns without a real pixel finite. */
 const EPSILON: f32 = 1e-6;
 
-// @ts-ignore: decorator
-@inline
-function bytes(floats: i32): usize {
-  return <usize>floats << 2;
-}
-
 // Arguments: mask [B, h, w], coordinates [B, h * w, 2], h, w, offset. A task is an item of the batch.
 export function gridCoordinates(args: usize, task: i32, _scratch: usize): void {
   const height = integerAt(args, 2);
   const width = integerAt(args, 3);
   const offset = floatAt(args, 4);
-  const mask = addressAt(args, 0) + bytes(task * height * width);
-  const out = addressAt(args, 1) + bytes(task * height * width * 2);
+  const mask = addressAt(args, 0) + bytesOf(task * height * width);
+  const out = addressAt(args, 1) + bytesOf(task * height * width * 2);
   for (let row = 0; row < height; row++) {
-    const x = out + bytes(row * width * 2);
+    const x = out + bytesOf(row * width * 2);
     let sum: f32 = 0;
     for (let column = 0; column < width; column++) {
-      sum += load<f32>(mask + bytes(row * width + column));
-      store<f32>(x + bytes(column * 2), sum + offset);
+      sum += load<f32>(mask + bytesOf(row * width + column));
+      store<f32>(x + bytesOf(column * 2), sum + offset);
     }
     const divisor = sum + EPSILON;
     for (let column = 0; column < width; column++) {
-      store<f32>(x + bytes(column * 2), load<f32>(x + bytes(column * 2)) / divisor);
+      store<f32>(x + bytesOf(column * 2), load<f32>(x + bytesOf(column * 2)) / divisor);
     }
   }
   for (let column = 0; column < width; column++) {
-    const y = out + bytes(column * 2 + 1);
+    const y = out + bytesOf(column * 2 + 1);
     let sum: f32 = 0;
     for (let row = 0; row < height; row++) {
-      sum += load<f32>(mask + bytes(row * width + column));
-      store<f32>(y + bytes(row * width * 2), sum + offset);
+      sum += load<f32>(mask + bytesOf(row * width + column));
+      store<f32>(y + bytesOf(row * width * 2), sum + offset);
     }
     const divisor = sum + EPSILON;
     for (let row = 0; row < height; row++) {
-      const at = y + bytes(row * width * 2);
+      const at = y + bytesOf(row * width * 2);
       store<f32>(at, load<f32>(at) / divisor);
     }
   }
@@ -59,16 +53,16 @@ export function sineEmbedding(args: usize, task: i32, _scratch: usize): void {
   // sine, cosine, sine, cosine
   const quarterTurns = i32x4(0, 1, 0, 1);
   for (let token = task * TOKENS; token < end; token++) {
-    const source = addressAt(args, 0) + bytes(token * coordinates);
-    let target = addressAt(args, 2) + bytes(token * parts * features);
+    const source = addressAt(args, 0) + bytesOf(token * coordinates);
+    let target = addressAt(args, 2) + bytesOf(token * parts * features);
     for (let part = 0; part < parts; part++) {
-      const angle = f32x4.splat(load<f32>(source + bytes(integerAt(args, 7 + part))) * TWO_PI);
+      const angle = f32x4.splat(load<f32>(source + bytesOf(integerAt(args, 7 + part))) * TWO_PI);
       for (let k = 0; k < features; k += 4) {
-        const values = sineOfQuadrant(f32x4.div(angle, v128.load(wavelengths + bytes(k))), quarterTurns);
-        if (k + 4 <= features) v128.store(target + bytes(k), values);
-        else storePartial(target + bytes(k), values, features - k);
+        const values = sineOfQuadrant(f32x4.div(angle, v128.load(wavelengths + bytesOf(k))), quarterTurns);
+        if (k + 4 <= features) v128.store(target + bytesOf(k), values);
+        else storePartial(target + bytesOf(k), values, features - k);
       }
-      target += bytes(features);
+      target += bytesOf(features);
     }
   }
 }
@@ -77,11 +71,11 @@ export function sineEmbedding(args: usize, task: i32, _scratch: usize): void {
 export function learnedPositions(args: usize, task: i32, _scratch: usize): void {
   const width = integerAt(args, 4);
   const features = integerAt(args, 5);
-  const row = addressAt(args, 0) + bytes((task % integerAt(args, 3)) * features);
-  let out = addressAt(args, 2) + bytes(task * width * features * 2);
+  const row = addressAt(args, 0) + bytesOf((task % integerAt(args, 3)) * features);
+  let out = addressAt(args, 2) + bytesOf(task * width * features * 2);
   for (let column = 0; column < width; column++) {
-    memory.copy(out, addressAt(args, 1) + bytes(column * features), bytes(features));
-    memory.copy(out + bytes(features), row, bytes(features));
-    out += bytes(features * 2);
+    memory.copy(out, addressAt(args, 1) + bytesOf(column * features), bytesOf(features));
+    memory.copy(out + bytesOf(features), row, bytesOf(features));
+    out += bytesOf(features * 2);
   }
 }

@@ -1,4 +1,4 @@
-import { addressAt, floatAt, integerAt } from '../simd.assembly';
+import { addressAt, bytesOf, floatAt, integerAt } from '../simd.assembly';
 
 /** The source row or column of "nearest": ⌊place · in / out⌋ with the ratio in float32. */
 // @ts-ignore: decorator
@@ -26,20 +26,20 @@ export function resizeNearest(args: usize, task: i32, scratch: usize): void {
   const plane = task / blocks;
   const first = (task % blocks) * rowsPerTask;
   const end = min(first + rowsPerTask, outHeight);
-  const x = addressAt(args, 0) + (<usize>(plane * height * width) << 2);
-  const outBytes = <usize>outWidth << 2;
+  const x = addressAt(args, 0) + bytesOf(plane * height * width);
+  const outBytes = bytesOf(outWidth);
   const out = addressAt(args, 2) + <usize>(plane * outHeight) * outBytes;
   const residualPlane = (plane / channels / repeats) * channels + (plane % channels);
   const added = residual + <usize>(residualPlane * outHeight) * outBytes;
 
   // The scratch memory holds the byte offset of each column's source.
   for (let column = 0; column < outWidth; column++) {
-    store<u32>(scratch + (<usize>column << 2), nearest(column, columnRatio, width) << 2);
+    store<u32>(scratch + bytesOf(column), nearest(column, columnRatio, width) << 2);
   }
   let previous = -1;
   for (let row = first; row < end; row++) {
     const sourceRow = nearest(row, rowRatio, height);
-    const source = x + (<usize>(sourceRow * width) << 2);
+    const source = x + bytesOf(sourceRow * width);
     const target = out + <usize>row * outBytes;
     if (residual != 0) gatherAndAdd(source, scratch, added + <usize>row * outBytes, target, outWidth);
     else if (sourceRow == previous) memory.copy(target, target - outBytes, outBytes);
@@ -59,16 +59,16 @@ function gatherVector(source: usize, offsets: usize): v128 {
 }
 
 function gather(source: usize, offsets: usize, target: usize, count: i32): void {
-  const vectors = <usize>(count & ~3) << 2;
-  const end = <usize>count << 2;
+  const vectors = bytesOf(count & ~3);
+  const end = bytesOf(count);
   let i: usize = 0;
   for (; i < vectors; i += 16) v128.store(target + i, gatherVector(source, offsets + i));
   for (; i < end; i += 4) store<u32>(target + i, load<u32>(source + <usize>load<u32>(offsets + i)));
 }
 
 function gatherAndAdd(source: usize, offsets: usize, added: usize, target: usize, count: i32): void {
-  const vectors = <usize>(count & ~3) << 2;
-  const end = <usize>count << 2;
+  const vectors = bytesOf(count & ~3);
+  const end = bytesOf(count);
   let i: usize = 0;
   for (; i < vectors; i += 16) {
     v128.store(target + i, f32x4.add(gatherVector(source, offsets + i), v128.load(added + i)));
@@ -94,11 +94,11 @@ export function downsampleMask(args: usize, task: i32, _scratch: usize): void {
   const end = min(first + rowsPerTask, outHeight);
   for (let row = first; row < end; row++) {
     const sourceRow = image * height + nearest(row, rowRatio, height);
-    const source = addressAt(args, 0) + (<usize>(sourceRow * width) << 2);
-    const target = addressAt(args, 1) + (<usize>((image * outHeight + row) * outWidth) << 2);
+    const source = addressAt(args, 0) + bytesOf(sourceRow * width);
+    const target = addressAt(args, 1) + bytesOf((image * outHeight + row) * outWidth);
     for (let column = 0; column < outWidth; column++) {
-      const value = load<f32>(source + (<usize>nearest(column, columnRatio, width) << 2));
-      store<f32>(target + (<usize>column << 2), value != 0 ? 1 : 0);
+      const value = load<f32>(source + bytesOf(nearest(column, columnRatio, width)));
+      store<f32>(target + bytesOf(column), value != 0 ? 1 : 0);
     }
   }
 }
@@ -125,29 +125,29 @@ export function resizeBilinear(args: usize, task: i32, scratch: usize): void {
   const plane = task / blocks;
   const first = (task % blocks) * rowsPerTask;
   const end = min(first + rowsPerTask, outHeight);
-  const x = addressAt(args, 0) + (<usize>(plane * height * width) << 2);
-  const out = addressAt(args, 1) + (<usize>(plane * outHeight * outWidth) << 2);
+  const x = addressAt(args, 0) + bytesOf(plane * height * width);
+  const out = addressAt(args, 1) + bytesOf(plane * outHeight * outWidth);
 
   // The scratch memory holds, for each output column, the byte offsets of its two sources and the share of the second;
   // then the share of a row, and the row that lies between two source rows.
-  const columnBytes = <usize>outWidth << 2;
+  const columnBytes = bytesOf(outWidth);
   const left = scratch;
   const right = left + columnBytes;
   const shares = right + columnBytes;
   const rowShare = shares + columnBytes;
   const blended = rowShare + 4;
   for (let column = 0; column < outWidth; column++) {
-    const offset = <usize>column << 2;
+    const offset = bytesOf(column);
     const source = between(column, width, outWidth, shares + offset);
     store<u32>(left + offset, source << 2);
     store<u32>(right + offset, min(source + 1, width - 1) << 2);
   }
-  const vectors = <usize>(outWidth & ~3) << 2;
+  const vectors = bytesOf(outWidth & ~3);
   for (let row = first; row < end; row++) {
     const upper = between(row, height, outHeight, rowShare);
     const lower = min(upper + 1, height - 1);
-    const upperRow = x + (<usize>(upper * width) << 2);
-    blendRows(upperRow, x + (<usize>(lower * width) << 2), load<f32>(rowShare), blended, width);
+    const upperRow = x + bytesOf(upper * width);
+    blendRows(upperRow, x + bytesOf(lower * width), load<f32>(rowShare), blended, width);
     const target = out + <usize>row * columnBytes;
     let i: usize = 0;
     for (; i < vectors; i += 16) {
@@ -166,8 +166,8 @@ export function resizeBilinear(args: usize, task: i32, scratch: usize): void {
 function blendRows(upper: usize, lower: usize, share: f32, target: usize, count: i32): void {
   const shares = f32x4.splat(share);
   const rests = f32x4.splat(1 - share);
-  const vectors = <usize>(count & ~3) << 2;
-  const end = <usize>count << 2;
+  const vectors = bytesOf(count & ~3);
+  const end = bytesOf(count);
   let i: usize = 0;
   for (; i < vectors; i += 16) {
     const kept = f32x4.mul(v128.load(upper + i), rests);

@@ -1,8 +1,8 @@
-import { addressAt, integerAt } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt } from '../simd.assembly';
 
 /** Elements per task of `copyRows`; ELEMENTS_PER_TASK in shape.ts. */
 const CHUNK: i32 = 16384;
-/** Rows per task of `copyTransposed`; ROWS_PER_TASK in shape.ts. */
+/** Rows per task of `copyTransposed` and `gatherRows`; ROWS_PER_TASK in shape.ts. */
 const ROWS: i32 = 32;
 
 // Words of the arguments: x, out, count, offsets, then sizes, steps in x and steps in out of four axes (strided.ts).
@@ -15,8 +15,8 @@ const TO: i32 = 13;
 
 /** Four-byte elements, contiguous in both, or one that is repeated. */
 export function copyRows(args: usize, task: i32, _scratch: usize): void {
-  const x = addressAt(args, 0) + (<usize>integerAt(args, FROM_OFFSET) << 2);
-  const out = addressAt(args, 1) + (<usize>integerAt(args, TO_OFFSET) << 2);
+  const x = addressAt(args, 0) + bytesOf(integerAt(args, FROM_OFFSET));
+  const out = addressAt(args, 1) + bytesOf(integerAt(args, TO_OFFSET));
   const size1 = integerAt(args, SIZE + 1);
   const size2 = integerAt(args, SIZE + 2);
   const size3 = integerAt(args, SIZE + 3);
@@ -38,8 +38,8 @@ export function copyRows(args: usize, task: i32, _scratch: usize): void {
       i3 * integerAt(args, FROM + 3);
     const to =
       i0 * integerAt(args, TO) + i1 * integerAt(args, TO + 1) + i2 * integerAt(args, TO + 2) + i3;
-    const source = x + (<usize>from << 2);
-    const target = out + (<usize>to << 2);
+    const source = x + bytesOf(from);
+    const target = out + bytesOf(to);
     if (repeats) fill(target, load<u32>(source), length);
     else copy(target, source, length);
     position += length;
@@ -50,16 +50,16 @@ export function copyRows(args: usize, task: i32, _scratch: usize): void {
 @inline
 function copy(target: usize, source: usize, count: i32): void {
   if (count >= 32) {
-    memory.copy(target, source, <usize>count << 2);
+    memory.copy(target, source, bytesOf(count));
     return;
   }
-  for (let i: usize = 0; i < <usize>count << 2; i += 4) store<u32>(target + i, load<u32>(source + i));
+  for (let i: usize = 0; i < bytesOf(count); i += 4) store<u32>(target + i, load<u32>(source + i));
 }
 
 // @ts-ignore: decorator
 @inline
 function fill(target: usize, value: u32, count: i32): void {
-  const end = target + (<usize>count << 2);
+  const end = target + bytesOf(count);
   const values = i32x4.splat(value);
   for (; target + 16 <= end; target += 16) v128.store(target, values);
   for (; target < end; target += 4) store<u32>(target, value);
@@ -76,8 +76,8 @@ export function copyTransposed(args: usize, task: i32, _scratch: usize): void {
   const outer = task / blocks;
   const i0 = outer / size1;
   const i1 = outer % size1;
-  const fromStep = <usize>integerAt(args, FROM + 3) << 2;
-  const toStep = <usize>integerAt(args, TO + 2) << 2;
+  const fromStep = bytesOf(integerAt(args, FROM + 3));
+  const toStep = bytesOf(integerAt(args, TO + 2));
   const from =
     integerAt(args, FROM_OFFSET) + i0 * integerAt(args, FROM) + i1 * integerAt(args, FROM + 1) + start;
   const to =
@@ -85,13 +85,13 @@ export function copyTransposed(args: usize, task: i32, _scratch: usize): void {
     i0 * integerAt(args, TO) +
     i1 * integerAt(args, TO + 1) +
     start * integerAt(args, TO + 2);
-  const x = addressAt(args, 0) + (<usize>from << 2);
-  const out = addressAt(args, 1) + (<usize>to << 2);
+  const x = addressAt(args, 0) + bytesOf(from);
+  const out = addressAt(args, 1) + bytesOf(to);
   const wholeRows = rows & ~3;
   const wholeColumns = columns & ~3;
   for (let column = 0; column < wholeColumns; column += 4) {
     let source = x + <usize>column * fromStep;
-    let target = out + (<usize>column << 2);
+    let target = out + bytesOf(column);
     for (let row = 0; row < wholeRows; row += 4, source += 16, target += toStep << 2) {
       transposeBlock(source, fromStep, target, toStep);
     }
@@ -99,8 +99,8 @@ export function copyTransposed(args: usize, task: i32, _scratch: usize): void {
   for (let row = 0; row < rows; row++) {
     const first = row < wholeRows ? wholeColumns : 0;
     for (let column = first; column < columns; column++) {
-      const value = load<u32>(x + <usize>column * fromStep + (<usize>row << 2));
-      store<u32>(out + <usize>row * toStep + (<usize>column << 2), value);
+      const value = load<u32>(x + <usize>column * fromStep + bytesOf(row));
+      store<u32>(out + <usize>row * toStep + bytesOf(column), value);
     }
   }
 }
@@ -123,7 +123,7 @@ function transposeBlock(source: usize, fromStep: usize, target: usize, toStep: u
   v128.store(target + 3 * toStep, i64x2.shuffle(abHigh, cdHigh, 1, 3));
 }
 
-/** args: x [B, S, D], index [B, k], out [B, k, D], B * k, k, S, D. A task takes one row per ROWS_PER_GATHER. */
+/** args: x [B, S, D], index [B, k], out [B, k, D], B * k, k, S, D. A task takes ROWS rows of out. */
 export function gatherRows(args: usize, task: i32, _scratch: usize): void {
   const x = addressAt(args, 0);
   const index = addressAt(args, 1);
@@ -133,8 +133,8 @@ export function gatherRows(args: usize, task: i32, _scratch: usize): void {
   const width = integerAt(args, 6);
   const end = min((task + 1) * ROWS, integerAt(args, 3));
   for (let row = task * ROWS; row < end; row++) {
-    const chosen = max(0, min(load<i32>(index + (<usize>row << 2)), available - 1));
+    const chosen = max(0, min(load<i32>(index + bytesOf(row)), available - 1));
     const source = (row / perBatch) * available + chosen;
-    copy(out + (<usize>(row * width) << 2), x + (<usize>(source * width) << 2), width);
+    copy(out + bytesOf(row * width), x + bytesOf(source * width), width);
   }
 }

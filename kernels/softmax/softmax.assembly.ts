@@ -1,11 +1,11 @@
 import { exp } from '../math.assembly';
-import { addressAt, integerAt, loadPartial, maximumLane, storePartial, sumLanes } from '../simd.assembly';
+import { addressAt, bytesOf, integerAt, loadPartial, maximumLane, storePartial, sumLanes } from '../simd.assembly';
 
 /** args: x, out, rows, K, rows per task. */
 export function softmax(args: usize, task: i32, _scratch: usize): void {
   const length = integerAt(args, 3);
   const rowsPerTask = integerAt(args, 4);
-  const bytes = <usize>length << 2;
+  const bytes = bytesOf(length);
   const first = task * rowsPerTask;
   const end = min(first + rowsPerTask, integerAt(args, 2));
   for (let row = first; row < end; row++) {
@@ -17,12 +17,12 @@ export function softmax(args: usize, task: i32, _scratch: usize): void {
 const SUMMED_AT_ONCE: usize = 1024;
 
 function softmaxRow(x: usize, out: usize, length: i32): void {
-  const vectors = <usize>(length & ~3) << 2;
+  const vectors = bytesOf(length & ~3);
   const rest = length & 3;
   let largest = v128.load32_splat(x);
   let offset: usize = 0;
   for (; offset < vectors; offset += 16) largest = f32x4.pmax(largest, v128.load(x + offset));
-  for (let i = 0; i < rest; i++) largest = f32x4.pmax(largest, v128.load32_splat(x + offset + (<usize>i << 2)));
+  for (let i = 0; i < rest; i++) largest = f32x4.pmax(largest, v128.load32_splat(x + offset + bytesOf(i)));
   const maximum = f32x4.splat(maximumLane(largest));
   let total: f64 = 0;
   for (offset = 0; offset < vectors; ) {
@@ -39,7 +39,7 @@ function softmaxRow(x: usize, out: usize, length: i32): void {
   if (rest > 0) {
     const exponential = exp(f32x4.sub(loadPartial(x + offset, rest), maximum));
     storePartial(out + offset, exponential, rest);
-    for (let i = 0; i < rest; i++) sum += load<f32>(out + offset + (<usize>i << 2));
+    for (let i = 0; i < rest; i++) sum += load<f32>(out + offset + bytesOf(i));
   }
   const scale = f32x4.splat(1 / sum);
   for (offset = 0; offset < vectors; offset += 16) {

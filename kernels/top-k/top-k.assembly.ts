@@ -1,13 +1,7 @@
 // The k largest of a row: a radix selection finds the k-th largest key, then the chosen ones are sorted.
 // A key is a float's bits, mapped so that unsigned integers order as the floats do, with NaN above all.
 
-import { addressAt, integerAt } from '../simd.assembly';
-
-// @ts-ignore: decorator
-@inline
-function words(count: i32): usize {
-  return <usize>count << 2;
-}
+import { addressAt, bytesOf, integerAt } from '../simd.assembly';
 
 // @ts-ignore: decorator
 @inline
@@ -23,41 +17,41 @@ function keyOf(bits: u32): u32 {
 export function topKSelect(args: usize, task: i32, scratch: usize): void {
   const size = integerAt(args, 2);
   const k = integerAt(args, 3);
-  const x = addressAt(args, 0) + words(task * size);
-  let out = addressAt(args, 1) + words(task * k);
+  const x = addressAt(args, 0) + bytesOf(task * size);
+  let out = addressAt(args, 1) + bytesOf(task * k);
   const keys = scratch;
-  const counts = scratch + words(size);
+  const counts = scratch + bytesOf(size);
 
-  memory.fill(counts, 0, words(2048));
+  memory.fill(counts, 0, bytesOf(2048));
   for (let i = 0; i < size; i++) {
-    const key = keyOf(load<u32>(x + words(i)));
-    store<u32>(keys + words(i), key);
-    const count = counts + words(key >> 21);
+    const key = keyOf(load<u32>(x + bytesOf(i)));
+    store<u32>(keys + bytesOf(i), key);
+    const count = counts + bytesOf(key >> 21);
     store<u32>(count, load<u32>(count) + 1);
   }
   // `left` of the elements that share the threshold's leading bits are still to be chosen.
   let left = k;
   let bin = binOfRank(counts, 2047, left);
-  left -= load<u32>(counts + words(2048));
+  left -= load<u32>(counts + bytesOf(2048));
   let threshold: u32 = bin;
   for (let shift: u32 = 10, width: u32 = 11; ; shift = 0, width = 10) {
-    memory.fill(counts, 0, words(2048));
+    memory.fill(counts, 0, bytesOf(2048));
     const mask: u32 = (1 << width) - 1;
     for (let i = 0; i < size; i++) {
-      const key = load<u32>(keys + words(i));
+      const key = load<u32>(keys + bytesOf(i));
       if (key >> (shift + width) == threshold) {
-        const count = counts + words((key >> shift) & mask);
+        const count = counts + bytesOf((key >> shift) & mask);
         store<u32>(count, load<u32>(count) + 1);
       }
     }
     bin = binOfRank(counts, mask, left);
-    left -= load<u32>(counts + words(2048));
+    left -= load<u32>(counts + bytesOf(2048));
     threshold = (threshold << width) | bin;
     if (shift == 0) break;
   }
 
   for (let i = 0; i < size; i++) {
-    const key = load<u32>(keys + words(i));
+    const key = load<u32>(keys + bytesOf(i));
     if (key < threshold) continue;
     if (key == threshold) {
       if (left == 0) continue;
@@ -73,11 +67,11 @@ function binOfRank(counts: usize, last: u32, rank: u32): u32 {
   let beyond: u32 = 0;
   let bin = last;
   for (; bin > 0; bin--) {
-    const count = load<u32>(counts + words(bin));
+    const count = load<u32>(counts + bytesOf(bin));
     if (beyond + count >= rank) break;
     beyond += count;
   }
-  store<u32>(counts + words(2048), beyond);
+  store<u32>(counts + bytesOf(2048), beyond);
   return bin;
 }
 
@@ -86,20 +80,20 @@ function binOfRank(counts: usize, last: u32, rank: u32): u32 {
 export function topKOrder(args: usize, task: i32, scratch: usize): void {
   const size = integerAt(args, 4);
   const k = integerAt(args, 5);
-  const x = addressAt(args, 0) + words(task * size);
-  const candidates = addressAt(args, 1) + words(task * k);
-  const values = addressAt(args, 2) + words(task * k);
-  const indices = addressAt(args, 3) + words(task * k);
+  const x = addressAt(args, 0) + bytesOf(task * size);
+  const candidates = addressAt(args, 1) + bytesOf(task * k);
+  const values = addressAt(args, 2) + bytesOf(task * k);
+  const indices = addressAt(args, 3) + bytesOf(task * k);
   for (let i = 0; i < k; i++) {
-    const index = load<u32>(candidates + words(i));
-    const key = keyOf(load<u32>(x + words(index)));
+    const index = load<u32>(candidates + bytesOf(i));
+    const key = keyOf(load<u32>(x + bytesOf(index)));
     store<u64>(scratch + (<usize>i << 3), (<u64>~key << 32) | <u64>index);
   }
   sortRising(scratch, k);
   for (let i = 0; i < k; i++) {
     const index = <u32>load<u64>(scratch + (<usize>i << 3));
-    store<u32>(indices + words(i), index);
-    store<u32>(values + words(i), load<u32>(x + words(index)));
+    store<u32>(indices + bytesOf(i), index);
+    store<u32>(values + bytesOf(i), load<u32>(x + bytesOf(index)));
   }
 }
 
