@@ -135,7 +135,43 @@ function fileIdentity(path: string): string {
   }
 }
 
-/** Writes a value as JSON, whole or not at all. */
+/** Writes a value as JSON, whole or not at all. It may be longer than a string can be. */
 export async function writeJsonFile(path: string, value: unknown): Promise<void> {
-  await writeAtomically(path, append => append(new TextEncoder().encode(`${JSON.stringify(value)}\n`)));
+  await writeAtomically(path, async append => {
+    let text = '';
+    for (const piece of jsonPieces(value)) {
+      text += piece;
+      if (text.length < JSON_CHARACTERS_AT_ONCE) continue;
+      await append(new TextEncoder().encode(text));
+      text = '';
+    }
+    await append(new TextEncoder().encode(`${text}\n`));
+  });
+}
+
+const JSON_CHARACTERS_AT_ONCE = 2 ** 20;
+
+/** A value's JSON, entry by entry of the lists and objects that it consists of. */
+function* jsonPieces(value: unknown): Generator<string> {
+  const isList = Array.isArray(value);
+  if (!isList && (typeof value !== 'object' || value === null)) {
+    yield JSON.stringify(value);
+    return;
+  }
+  let separator = isList ? '[' : '{';
+  if (isList) {
+    for (const entry of value) {
+      yield `${separator}${JSON.stringify(entry) ?? 'null'}`;
+      separator = ',';
+    }
+  } else {
+    for (const [key, entry] of Object.entries(value)) {
+      if (entry === undefined) continue;
+      yield `${separator}${JSON.stringify(key)}:`;
+      yield* jsonPieces(entry);
+      separator = ',';
+    }
+  }
+  if (separator !== ',') yield separator;
+  yield isList ? ']' : '}';
 }

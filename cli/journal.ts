@@ -27,8 +27,7 @@ export class Journal<Entry> {
     if (restart) await rm(path, { force: true });
     const header = JSON.stringify({ journal: 1, ...identity });
     const content = await readIfThere(path);
-    const complete = content.subarray(0, content.lastIndexOf(0x0a) + 1);
-    const [first, ...lines] = complete.toString('utf8').split('\n').slice(0, -1);
+    const [first, ...lines] = completeLines(content);
     if (first !== header && lines.length > 0) {
       throw new OptionError(
         `--out: ${path} is the record of an interrupted run with other options or files (${first}); choose another folder or add --restart`,
@@ -46,7 +45,7 @@ export class Journal<Entry> {
     let file: FileHandle | undefined;
     try {
       file = await open(path, 'a');
-      await file.truncate(first === header ? complete.length : 0);
+      await file.truncate(first === header ? content.lastIndexOf(NEWLINE) + 1 : 0);
       if (first !== header) await file.appendFile(`${header}\n`);
       return new Journal(path, entries, file);
     } catch (error) {
@@ -66,6 +65,17 @@ export class Journal<Entry> {
 
   async close(): Promise<void> {
     await this.#file.close();
+  }
+}
+
+const NEWLINE = 0x0a;
+
+/** One by one, for all together may be longer than a string can be. */
+function* completeLines(content: Buffer): Generator<string> {
+  let start = 0;
+  for (let end = content.indexOf(NEWLINE); end !== -1; end = content.indexOf(NEWLINE, start)) {
+    yield content.toString('utf8', start, end);
+    start = end + 1;
   }
 }
 

@@ -123,8 +123,9 @@ export const deviceOptions = {
   threads: number('N', { minimum: 1, maximum: 256, integer: true }, 'Threads of the cpu device (default: all cores)'),
 };
 
-const detectors = ['scenes-deformable-detr', 'scenes-conditional-detr', 'scenes-detr'];
-const segmenters = ['scenes-detr-panoptic'];
+const segments = (name: (typeof embeddedModels)[number]) => embeddedSettings[name].stuff !== undefined;
+const detectors = embeddedModels.filter(name => !segments(name));
+const segmenters = embeddedModels.filter(segments);
 
 const modelHelp = (embedded: readonly string[]) =>
   `A folder with config.json and weights, a model on the hub (facebook/detr-resnet-50), or an embedded one: ${listOf(embedded)}`;
@@ -175,11 +176,17 @@ export const maskOptions = {
   ),
 };
 
-/** Runs `body` with the device that the options ask for, and destroys it afterwards. */
+/**
+ * Runs `body` with the device that the options ask for, and destroys it afterwards.
+ * @throws OptionError for threads that have no effect, DeviceError
+ */
 export async function withDevice<Result>(
   { device: kind, threads }: DeviceChoice,
   body: (device: Device) => Promise<Result>,
 ): Promise<Result> {
+  if (kind === 'webgpu' && threads !== undefined) {
+    throw new OptionError('--threads: expected only with --device cpu or auto, got --device webgpu');
+  }
   const device = await Device.create({
     device: kind,
     revectorize: true,

@@ -24,7 +24,7 @@ const withDefault =
   };
 
 /**
- * Beyond these a file is damaged or hostile: the largest models have a hundredth. They are refused before anything of that
+ * Beyond these a file is damaged or hostile: the largest models have a twentieth. They are refused before anything of that
  * size is made.
  */
 const MAXIMUM_WIDTH = 65_536;
@@ -125,7 +125,7 @@ export interface BaseConfig extends Fields<typeof commonFields> {
   readonly num_queries: number;
   readonly encoder_ffn_dim: number;
   readonly decoder_ffn_dim: number;
-  /** Class names by label; `num_labels` entries, gaps filled with `LABEL_i`. */
+  /** Class names by label; those below `num_labels` that the file does not name are `LABEL_i`. */
   readonly id2label: Readonly<Record<number, string>>;
   readonly num_labels: number;
   /** The backbone, from whichever of the config's spellings is there. Its input channels are `num_channels`. */

@@ -113,7 +113,7 @@ export class Linear extends Module {
   }
 }
 
-/** A parameter that the graph uses as it is: query tables, position tables, norm scales. */
+/** A parameter that the graph uses as it is: query tables, position tables. */
 export class Table extends Module {
   readonly weight: Parameter;
   #values: Tensor | undefined;

@@ -3,10 +3,19 @@ import { describe } from '../engine/describe.ts';
 import { FileError, OptionError } from '../engine/errors.ts';
 import { fetchBytes } from '../weights/index.ts';
 import { addressOf, defaultMaxPixels, maximumFileBytes, readImage } from './images/files.ts';
-import type { Image, ImageDataLike } from './images/image.ts';
+import { asImage, type Image, type ImageDataLike } from './images/image.ts';
 
 /** A picture: a file's path, its address (`https:`, `http:`, `data:` or `file:`), its bytes, or pixels. */
 export type PipelineInput = string | URL | Uint8Array | ArrayBuffer | Image | ImageDataLike;
+
+/** The picture as it is now, whatever the caller does with its memory later. @throws ShapeError for pixels that are none */
+export function snapshot(input: PipelineInput): PipelineInput {
+  if (input instanceof Uint8Array) return new Uint8Array(input);
+  if (input instanceof ArrayBuffer) return input.slice(0);
+  if (typeof input !== 'object' || input === null || !('width' in input)) return input;
+  const { width, height, channels, data } = asImage(input, 'pipeline');
+  return { width, height, channels, data: new Uint8Array(data) };
+}
 
 /** @throws FileError, DownloadError; OptionError for what is no picture */
 export async function readPicture(input: PipelineInput): Promise<Image | ImageDataLike> {

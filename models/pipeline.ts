@@ -3,7 +3,7 @@ import { checkFraction, checkOptionNames } from '../engine/options.ts';
 import { AutoImageProcessor, AutoModelForImageSegmentation, AutoModelForObjectDetection } from './auto.ts';
 import { CallsInFlight } from './calls-in-flight.ts';
 import type { Image, ImageDataLike } from './images/image.ts';
-import { type PipelineInput, readPicture } from './pipeline-input.ts';
+import { type PipelineInput, readPicture, snapshot } from './pipeline-input.ts';
 import { checkPretrainedOptions, type PretrainedOptions } from './pretrained.ts';
 
 /*
@@ -45,11 +45,13 @@ export interface SegmentOptions {
 
 /**
  * A loaded pipeline: call it as often as needed, then `dispose()` it. One picture gives one list, several give several: each
- * is run by itself, so that it gives what it gives alone. Unknown options are an OptionError.
+ * is run by itself, so that it gives what it gives alone. Pixels and bytes count as they are at the call. Unknown options are
+ * an OptionError.
  */
 export interface Pipeline<Options, Result> {
   (picture: PipelineInput, options?: Options): Promise<Result[]>;
   (pictures: readonly PipelineInput[], options?: Options): Promise<Result[][]>;
+  (pictures: PipelineInput | readonly PipelineInput[], options?: Options): Promise<Result[] | Result[][]>;
   /** Waits for the calls under way; then frees the model, and the device unless the caller gave it. Idempotent. */
   dispose(): Promise<void>;
   /** `dispose()`, for `await using`. */
@@ -72,6 +74,11 @@ export async function pipeline(
   pretrained: string,
   options?: PretrainedOptions,
 ): Promise<Pipeline<SegmentOptions, DetectedSegment>>;
+export async function pipeline(
+  task: 'object-detection' | 'image-segmentation',
+  pretrained: string,
+  options?: PretrainedOptions,
+): Promise<Pipeline<DetectOptions, DetectedObject> | Pipeline<SegmentOptions, DetectedSegment>>;
 export async function pipeline(task: string, pretrained: string, options: PretrainedOptions = {}): Promise<unknown> {
   if (task !== 'object-detection' && task !== 'image-segmentation') {
     throw new OptionError(`pipeline: expected object-detection or image-segmentation, got ${describe(task)}`);
@@ -166,9 +173,9 @@ function callable({ model, optionNames, process }: Loaded): unknown {
   const calls = new CallsInFlight();
   const run = async (input: PipelineInput | readonly PipelineInput[], options: Options) => {
     checkOptions(options, optionNames);
-    if (!Array.isArray(input)) return process(await readPicture(input as PipelineInput), options);
+    if (!Array.isArray(input)) return process(await readPicture(snapshot(input as PipelineInput)), options);
     const results: unknown[][] = [];
-    for (const item of input) results.push(await process(await readPicture(item), options));
+    for (const item of input.map(snapshot)) results.push(await process(await readPicture(item), options));
     return results;
   };
   const dispose = async () => {

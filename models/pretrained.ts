@@ -133,6 +133,8 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
   ): Promise<Model> {
     checkLoadOptions(options, ['device', 'seed', 'backboneWeights'], 'fromConfig');
     const { device, seed = 0, backboneWeights } = options;
+    if (!Number.isInteger(seed))
+      throw new OptionError(`fromConfig: expected a whole number as seed, got ${describe(seed)}`);
     const model = new this(this.readConfig(raw));
     const random = randomSource(new Map(checkpointParameters(model)), model.config, seed);
     if (backboneWeights === undefined) return model.#loadFrom(random, device);

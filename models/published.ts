@@ -1,6 +1,12 @@
 import { OptionError } from '../engine/index.ts';
 import { type knownRepositories, syntheticSource } from '../weights/index.ts';
-import { type AnyModelClass, modelClass, type RunnableModel } from './auto.ts';
+import {
+  type AnyModelClass,
+  type AnyObjectDetector,
+  type AnySegmenter,
+  modelClass,
+  type RunnableModel,
+} from './auto.ts';
 import type { RawConfig } from './configuration.ts';
 import type { LoadOptions } from './pretrained.ts';
 
@@ -51,15 +57,17 @@ export const publishedConfigs: Readonly<Record<(typeof knownRepositories)[number
 };
 
 /** A model of a published configuration with synthetic weights. @throws OptionError listing the known names. */
-export function syntheticModel(name: string, options: LoadOptions = {}): Promise<RunnableModel> {
+export async function syntheticModel(
+  name: string,
+  options: LoadOptions = {},
+): Promise<AnyObjectDetector | AnySegmenter> {
   const raw = new Map<string, RawConfig>(Object.entries(publishedConfigs)).get(name);
   if (raw === undefined) {
     throw new OptionError(`synthetic: expected one of ${Object.keys(publishedConfigs).join(', ')}, got ${name}`);
   }
-  return withSyntheticWeights(modelClass((raw.architectures as string[])[0]!), raw, {
-    ...options,
-    name: `synthetic:${name}`,
-  });
+  const Model = modelClass((raw.architectures as string[])[0]!);
+  const model = await withSyntheticWeights(Model, raw, { ...options, name: `synthetic:${name}` });
+  return model as RunnableModel as AnyObjectDetector | AnySegmenter;
 }
 
 /** A model of any configuration, each weight a function of its name. @param options.name for messages */

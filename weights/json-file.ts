@@ -1,4 +1,5 @@
 // JSON files (Node only).
+import { constants } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';
 import { FileError } from '../engine/errors.ts';
 import { checkIsFile, fileSystemError, readFlags } from './files.ts';
@@ -6,11 +7,15 @@ import { checkIsFile, fileSystemError, readFlags } from './files.ts';
 /** No file of ours is a tenth as deep; what walks deeper values, error messages say, could run out of stack. */
 const MOST_LEVELS = 100;
 
-/** Reads a JSON object. @throws FileError naming the file. */
+/** Reads a JSON object, no longer than a string can be. @throws FileError naming the file. */
 export async function readJson(file: string): Promise<Readonly<Record<string, unknown>>> {
   let text: string;
   try {
-    checkIsFile(file, await stat(file));
+    const stats = await stat(file);
+    checkIsFile(file, stats);
+    if (stats.size > constants.MAX_STRING_LENGTH) {
+      throw new FileError({ file }, `expected JSON of at most ${constants.MAX_STRING_LENGTH} bytes, got ${stats.size}`);
+    }
     text = await readFile(file, { encoding: 'utf8', flag: readFlags });
   } catch (error) {
     throw fileSystemError(file, error);

@@ -102,13 +102,15 @@ export function hubNames(names: Iterable<string>): ReadonlyMap<string, StoredNam
   return result;
 }
 
-const segmentationHead = /^(?:mask_head|bbox_attention)\./;
+const maskHeads = 'mask_head|bbox_attention';
+const heads = `class_labels_classifier|bbox_predictor|class_embed|bbox_embed|${maskHeads}`;
+
+const segmentationHead = new RegExp(`^(?:${maskHeads})\\.`);
+const topLevelHead = new RegExp(`^(?:${heads})\\.`);
 /** A prediction head's tensor, in any dialect and below any prefix. */
-export const anyHead =
-  /(?:^|\.)(?:class_labels_classifier|bbox_predictor|class_embed|bbox_embed|mask_head|bbox_attention)\./;
+export const anyHead = new RegExp(`(?:^|\\.)(?:${heads})\\.`);
 /** A tensor of the head that a segmentation model has beside its detector, below any prefix. */
-export const maskHead = /(?:^|\.)(?:mask_head|bbox_attention)\./;
-const topLevelHead = /^(?:class_labels_classifier|bbox_predictor|class_embed|bbox_embed|mask_head|bbox_attention)\./;
+export const maskHead = new RegExp(`(?:^|\\.)(?:${maskHeads})\\.`);
 const conditionalLayer = /^decoder\.layers\.0\.sa_qcontent_proj\./;
 
 /** The hub name of a tensor without the wrapping class's prefix, for each name of one checkpoint. */

@@ -1,7 +1,8 @@
 // The safetensors format: 8 bytes header length, a JSON header, then the tensors' bytes without gaps.
 // Source: https://github.com/huggingface/safetensors (README "Format" and the validation in safetensors/src/tensor.rs).
+import { describe } from '../engine/describe.ts';
 import { FileError } from '../engine/errors.ts';
-import { elementCount, formatShape, type HostTensor, type NumericArray } from '../engine/host-tensor.ts';
+import { elementCount, formatShape, type HostTensor, isSize, type NumericArray } from '../engine/host-tensor.ts';
 import { type ByteSource, memoryBytes, readRange } from './bytes.ts';
 import {
   compareFileOrder,
@@ -187,18 +188,27 @@ export interface SafetensorsLayout {
 
 /**
  * Lays a safetensors file out exactly as the reference implementation does: wide types first, then by name.
- * @throws FileError for a repeated name, an unknown dtype, or data that does not fit its shape
+ * @throws FileError for a repeated name, an unknown dtype, metadata other than text, or data that does not fit its shape
  */
 export function layOutSafetensors(
   file: string,
   tensors: Iterable<readonly [name: string, tensor: TensorToWrite]>,
   metadata: Readonly<Record<string, string>> = {},
 ): SafetensorsLayout {
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== 'string') {
+      throw new FileError({ file }, `metadata: expected text for ${describe(key)}, got ${describe(value)}`);
+    }
+  }
   const seen = new Set(['__metadata__']);
   const entries = [...tensors].map(([name, tensor]) => {
     if (seen.has(name)) throw new FileError({ file, tensor: name }, 'this name cannot be used or was used already');
     seen.add(name);
     const type = typeToWrite(tensor, name, file);
+    if (!tensor.shape.every(isSize)) {
+      const got = formatShape(tensor.shape);
+      throw new FileError({ file, tensor: name }, `expected a shape of whole numbers from 0, got ${got}`);
+    }
     const count = elementCount(tensor.shape);
     if (typeof tensor.data !== 'function') checkData(tensor.data, type, count, name, file);
     return { name, tensor, type, count };

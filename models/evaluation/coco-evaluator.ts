@@ -2,8 +2,10 @@
  * Average precision and recall as COCO defines them, equal to pycocotools 2.0.11 `COCOeval` in float64.
  * D detections, T overlap thresholds, R recall thresholds, K categories, A area ranges, M limits on detections per image.
  */
+import { describe } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { checkOptionNames } from '../../engine/options.ts';
 import { formatFixed } from '../rounding.ts';
 import {
   type CocoAnnotation,
@@ -130,7 +132,13 @@ export class CocoEvaluator {
    * @param groundTruth a parsed COCO annotation file (instances, or person_keypoints for keypoints)
    * @throws OptionError, naming the entry, if it is not one
    */
-  constructor(groundTruth: CocoDataset, { iouTypes = ['bbox'], keypointSigmas }: CocoEvaluatorOptions = {}) {
+  constructor(groundTruth: CocoDataset, options: CocoEvaluatorOptions = {}) {
+    checkOptionNames(options, ['iouTypes', 'keypointSigmas'], 'CocoEvaluator');
+    const { iouTypes = ['bbox'], keypointSigmas } = options;
+    for (const [name, list] of Object.entries({ iouTypes, keypointSigmas })) {
+      if (list === undefined || Array.isArray(list)) continue;
+      throw new OptionError(`CocoEvaluator: expected a list of ${name}, got ${describe(list)}`);
+    }
     const { images, annotations, categories } = checkCocoDataset(groundTruth);
     this.#images = new Map(images.map(image => [image.id, image]));
     this.#categories = categories.toSorted((a, b) => a.id - b.id);

@@ -265,14 +265,19 @@ function boxOf(result: CocoResult, image: CocoImage): readonly number[] {
 }
 
 /** The mask of a result; a result of a box alone counts as the polygon of its corners. */
-function maskOf({ segmentation, bbox }: CocoResult, image: CocoImage): Rle {
-  if (segmentation !== undefined)
-    return inEntry(`a result of image ${image.id}`, () => rleFromSegmentation(segmentation, image.height, image.width));
-  if (bbox === undefined)
-    throw new OptionError(`a result of image ${image.id}: expected a segmentation or bbox, got neither`);
-  const [left, top, width, height] = bbox as [number, number, number, number];
+function maskOf(result: CocoResult, image: CocoImage): Rle {
+  const where = `a result of image ${image.id}`;
+  if (result.segmentation === undefined && !hasBox(result)) {
+    throw new OptionError(`${where}: expected a segmentation or bbox, got neither`);
+  }
+  const mask = result.segmentation ?? [cornersOf(result.bbox!)];
+  return inEntry(where, () => rleFromSegmentation(mask, image.height, image.width));
+}
+
+function cornersOf(box: readonly number[]): readonly number[] {
+  const [left, top, width, height] = box as [number, number, number, number];
   const [right, bottom] = [left + width, top + height];
-  return rleFromSegmentation([[left, top, left, bottom, right, bottom, right, top]], image.height, image.width);
+  return [left, top, left, bottom, right, bottom, right, top];
 }
 
 function annotationMask({ id, segmentation }: CocoAnnotation, image: CocoImage): Rle {

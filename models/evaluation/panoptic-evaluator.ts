@@ -323,6 +323,7 @@ export function checkPanopticDataset(value: unknown): PanopticDataset {
   });
   requireUniqueIds(categories, 'categories');
   const imageIds = new Set<number>();
+  const fileNames = new Set<string>();
   annotations.forEach((entry, index) => {
     const where = `annotations[${index}]`;
     const annotation = requireObject(entry, where);
@@ -332,6 +333,10 @@ export function checkPanopticDataset(value: unknown): PanopticDataset {
     if (typeof annotation.file_name !== 'string') {
       throw unexpected(`${where}.file_name`, 'a string', annotation.file_name);
     }
+    if (fileNames.has(annotation.file_name)) {
+      throw unexpected(`${where}.file_name`, 'a map of its own', annotation.file_name);
+    }
+    fileNames.add(annotation.file_name);
     requireList(annotation, 'segments_info', `${where}.segments_info`).forEach((item, position) => {
       const which = `${where}.segments_info[${position}]`;
       const segment = requireObject(item, which);

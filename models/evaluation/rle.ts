@@ -95,6 +95,10 @@ export function rleToMask(rle: Rle): Uint8Array {
  */
 export function rleFromPolygon(polygon: ArrayLike<number>, height: number, width: number): Rle {
   requireMaskSize('rleFromPolygon', height, width);
+  if (!Number.isInteger((polygon as ArrayLike<number> | null | undefined)?.length)) {
+    throw new OptionError(`rleFromPolygon: expected [x0, y0, x1, y1, …], got ${describe(polygon)}`);
+  }
+  if (polygon.length === 1) toSubpixel(polygon[0]!, 0); // [[x0, y0, …]] is a list of polygons.
   const corners = Math.floor(polygon.length / 2);
   const cornerX = new Int32Array(corners);
   const cornerY = new Int32Array(corners);
@@ -198,7 +202,7 @@ export function rleToCoco(rle: Rle): { size: [height: number, width: number]; co
 }
 
 /**
- * Reads compressed counts: from the third run on the difference to the run two before, in little-endian groups of five bits,
+ * Reads compressed counts: from the fourth run on the difference to the run two before, in little-endian groups of five bits,
  * one character (48 + bits) each; 0x20 says that another group follows, 0x10 of the last group is the sign.
  */
 export function rleFromString(counts: string, height: number, width: number): Rle {

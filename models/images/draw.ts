@@ -36,11 +36,10 @@ export interface SegmentToDraw {
  */
 export function drawDetections(picture: Image | ImageDataLike, detections: readonly DetectionToDraw[]): Image {
   const image = asImage(picture, 'drawDetections');
-  checkList(detections, '{ label, labelId, score, box }', 'drawDetections');
-  for (const { label, score, box } of detections) {
-    if (box?.length !== 4)
+  checkItems(detections, '{ label, labelId, score, box }', 'drawDetections');
+  for (const { box } of detections) {
+    if (box?.length !== 4 || Array.from(box).some(Number.isNaN))
       throw new OptionError(`drawDetections: expected a box of left, top, right and bottom, got ${describe(box)}`);
-    checkTag(label, score, 'drawDetections');
   }
   const factor = enlargement(image);
   const canvas = Canvas.of(image, factor);
@@ -77,8 +76,7 @@ export function drawSegmentation(
   segments: readonly SegmentToDraw[],
 ): Image {
   const image = asImage(picture, 'drawSegmentation');
-  checkList(segments, '{ id, label, labelId, score }', 'drawSegmentation');
-  for (const { label, score } of segments) checkTag(label, score, 'drawSegmentation');
+  checkItems(segments, '{ id, label, labelId, score }', 'drawSegmentation');
   const { width, height } = image;
   if (map?.width !== width || map.height !== height || map.data.length !== width * height) {
     throw new ShapeError(
@@ -118,15 +116,18 @@ export function drawSegmentation(
   return canvas.toImage();
 }
 
-function checkTag(label: unknown, score: unknown, where: string): void {
-  if (typeof label !== 'string') throw new OptionError(`${where}: expected a label of text, got ${describe(label)}`);
-  if (score !== undefined && typeof score !== 'number')
-    throw new OptionError(`${where}: expected a score that is a number, got ${describe(score)}`);
-}
-
-function checkList(items: unknown, form: string, where: string): void {
-  if (Array.isArray(items)) return;
-  throw new OptionError(`${where}: expected a list of ${form}, got ${describe(items)}`);
+/** Checks what detections and segments have in common. */
+function checkItems(items: unknown, form: string, where: string): void {
+  if (!Array.isArray(items) || !items.every(item => typeof item === 'object' && item !== null)) {
+    throw new OptionError(`${where}: expected a list of ${form}, got ${describe(items)}`);
+  }
+  for (const { label, labelId, score } of items) {
+    if (typeof label !== 'string') throw new OptionError(`${where}: expected a label of text, got ${describe(label)}`);
+    if (!Number.isInteger(labelId))
+      throw new OptionError(`${where}: expected a labelId that is an integer, got ${describe(labelId)}`);
+    if (score !== undefined && typeof score !== 'number')
+      throw new OptionError(`${where}: expected a score that is a number, got ${describe(score)}`);
+  }
 }
 
 const tintOpacity = 0.42;

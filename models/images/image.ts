@@ -63,9 +63,10 @@ export function checkImage(image: Image, where: string): void {
 
 /**
  * The same picture with three channels: grey is repeated, alpha is dropped (not composited), as Pillow's
- * `convert('RGB')` does. An RGB picture is returned as it is.
+ * `convert('RGB')` does. An RGB picture is returned as it is. @throws ShapeError
  */
-export function toRgb(image: Image): Image {
+export function toRgb(picture: Image | ImageDataLike): Image {
+  const image = asImage(picture, 'toRgb');
   const { width, height, channels, data } = image;
   if (channels === 3) return image;
   const rgb = new Uint8Array(width * height * 3);

@@ -1,3 +1,4 @@
+import { describe } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
 import {
@@ -97,6 +98,10 @@ export function computeLoss(
   if (recipe === undefined) {
     throw new OptionError(`computeLoss: expected one of ${Object.keys(RECIPES).join(', ')}, got ${kind}`);
   }
+  for (const [name, value] of Object.entries({ outputs, config })) {
+    if (typeof value === 'object' && value !== null) continue;
+    throw new OptionError(`computeLoss: expected ${name} in an object, got ${describe(value)}`);
+  }
   const costs: MatchingCosts = {
     class_cost: config.class_cost ?? recipe.classCost,
     bbox_cost: config.bbox_cost ?? 5,
@@ -135,8 +140,9 @@ export function computeLoss(
   if (!config.auxiliary_loss) return { loss, lossDict };
 
   const { auxiliary_outputs: auxiliaryOutputs } = outputs;
-  if (auxiliaryOutputs === undefined) {
-    throw new OptionError('computeLoss: expected auxiliary_outputs, as the config has auxiliary_loss, got none');
+  if (!Array.isArray(auxiliaryOutputs)) {
+    const got = auxiliaryOutputs === undefined ? 'none' : describe(auxiliaryOutputs);
+    throw new OptionError(`computeLoss: expected auxiliary_outputs, as the config has auxiliary_loss, got ${got}`);
   }
   auxiliaryOutputs.forEach((layer, index) => {
     const losses = layerLosses(layer);

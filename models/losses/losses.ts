@@ -4,7 +4,7 @@
  * predicted mask, [H, W] size of a target's.
  */
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import { boxDistance, generalizedBoxIou } from './boxes.ts';
 import { type ImageTargets, type LayerPredictions, labelsOf, type Matching } from './matcher.ts';
 
@@ -114,6 +114,7 @@ export function maskLosses(
   matching: readonly Matching[],
   boxCount: number,
 ): { loss_mask: number; loss_dice: number } {
+  checkHostTensor(masks, 'pred_masks', Float32Array);
   const [images, queries, maskHeight, maskWidth] = masks.shape;
   if (masks.shape.length !== 4 || images !== targets.length || !queries || !maskHeight || !maskWidth) {
     throw new ShapeError(`pred_masks: expected [${targets.length}, Q, h, w], got ${formatShape(masks.shape)}`);

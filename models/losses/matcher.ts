@@ -5,6 +5,7 @@
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkNumber, checkOptionNames } from '../../engine/options.ts';
 import { boxDistance, generalizedBoxIou, requireValidBoxes } from './boxes.ts';
 import { linearSumAssignment } from './linear-sum-assignment.ts';
 
@@ -66,8 +67,8 @@ const LARGEST_COST = 3.4028234663852886e38;
  * Pairs queries with targets at the least total cost, per image: HF's `HungarianMatcher` (`softmax`) and
  * `DeformableDetrHungarianMatcher` (`focal`).
  *
- * @throws ShapeError if the tensors do not fit together; OptionError if all costs are 0, a label is not a class, or a box has
- * negative or undefined extent.
+ * @throws ShapeError if the tensors do not fit together; OptionError if a cost is no number or all are 0, a label is not a
+ * class, or a box has negative or undefined extent.
  */
 export function hungarianMatcher(
   predictions: LayerPredictions,
@@ -75,6 +76,12 @@ export function hungarianMatcher(
   costs: MatchingCosts,
   kind: keyof typeof CLASS_COSTS,
 ): Matching[] {
+  const costNames = ['class_cost', 'bbox_cost', 'giou_cost'] as const;
+  checkOptionNames(costs, costNames, 'hungarianMatcher');
+  for (const name of costNames) checkNumber(costs[name], name, 'hungarianMatcher');
+  if (!Object.hasOwn(CLASS_COSTS, kind)) {
+    throw new OptionError(`hungarianMatcher: expected ${Object.keys(CLASS_COSTS).join(' or ')}, got ${describe(kind)}`);
+  }
   if (costs.class_cost === 0 && costs.bbox_cost === 0 && costs.giou_cost === 0) {
     throw new OptionError(
       'hungarianMatcher: expected a cost other than 0, got class_cost, bbox_cost and giou_cost of 0',
@@ -145,6 +152,8 @@ function requirePredictions(
   { logits, pred_boxes: boxes }: LayerPredictions,
   targets: readonly ImageTargets[],
 ): [images: number, queries: number, classes: number] {
+  checkHostTensor(logits, 'logits', Float32Array);
+  checkHostTensor(boxes, 'pred_boxes', Float32Array);
   const [images, queries, classes] = logits.shape;
   if (images === undefined || queries === undefined || classes === undefined || logits.shape.length !== 3) {
     throw new ShapeError(`logits: expected [B, Q, C], got ${formatShape(logits.shape)}`);

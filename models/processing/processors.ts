@@ -76,6 +76,10 @@ abstract class FamilyImageProcessor extends ImageProcessor {
   ): HostTensor<Int32Array>[];
   postProcessSemanticSegmentation(
     outputs: SegmentationOutputs,
+    options?: SemanticSegmentationOptions,
+  ): HostTensor<Int32Array>[] | ScoredSemanticSegmentation[];
+  postProcessSemanticSegmentation(
+    outputs: SegmentationOutputs,
     options: SemanticSegmentationOptions = {},
   ): HostTensor<Int32Array>[] | ScoredSemanticSegmentation[] {
     this.#checkSegments('postProcessSemanticSegmentation');
@@ -99,6 +103,10 @@ abstract class FamilyImageProcessor extends ImageProcessor {
     outputs: SegmentationOutputs,
     options?: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: false },
   ): Segmentation[];
+  postProcessInstanceSegmentation(
+    outputs: SegmentationOutputs,
+    options?: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean },
+  ): Segmentation[] | EncodedSegmentation[];
   postProcessInstanceSegmentation(
     outputs: SegmentationOutputs,
     options: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean } = {},

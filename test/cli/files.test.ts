@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import fileSystem, { type FileHandle } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
@@ -101,6 +101,24 @@ test('JSON files are objects, and errors name them', async () => {
   writeFileSync(path, nested(20_000));
   await rejectsWith(() => readJson(path), FileError, /x\.json: expected JSON of at most 100 levels, got 20000$/);
   await rejectsWith(() => readJson(join(folder, 'none.json')), FileError, /none\.json: no such file/);
+  truncateSync(path, 600_000_000); // takes no room on the disk
+  await rejectsWith(() => readJson(path), FileError, /x\.json: expected JSON of at most \d+ bytes, got 600000000$/);
+});
+
+test('JSON files are written piece by piece, as JSON.stringify would', async () => {
+  const path = join(folder, 'pieces.json');
+  const values = [
+    { a: [], b: {}, c: [{}, [1, [2]], undefined, null, 'é"'], d: undefined, e: { f: undefined, g: Number.NaN } },
+    { d: undefined },
+    [],
+    'text',
+    null,
+    { predictions: Array.from({ length: 30_000 }, (_, id) => ({ id, bbox: [id / 3, id / 7, 1, 2], score: 1 / id })) },
+  ];
+  for (const value of values) {
+    await writeJsonFile(path, value);
+    assert.is(readFileSync(path, 'utf8'), `${JSON.stringify(value)}\n`);
+  }
 });
 
 test('a journal goes on where it stopped, without a line that was cut off', async () => {

@@ -85,8 +85,8 @@ const pixels = { shape: [1, 3, 96, 128], data: values(3 * 96 * 128).map(value =>
 const loadModel = (device: Device) => DetrForObjectDetection.fromPretrained('scenes-detr', { device });
 
 test('impossible thread counts are refused', async () => {
-  for (const threads of [0, -1, 1.5, 1000, Number.NaN]) {
-    const error = await rejection(Device.create({ device: 'cpu', threads }));
+  for (const [index, threads] of [0, -1, 1.5, 1000, Number.NaN].entries()) {
+    const error = await rejection(Device.create({ device: (['cpu', 'auto', 'webgpu'] as const)[index % 3]!, threads }));
     assert.instance(error, OptionError);
     assert.match(error.message, /threads: expected an integer from 1 to 256/);
   }

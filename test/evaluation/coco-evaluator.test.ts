@@ -321,6 +321,12 @@ test('malformed ground truth, results and tensors are refused by name', async ()
   await refuses([result], /annotation 1: expected a segmentation, got none/);
   await rejectsWith(() => evaluator.summarize('keypoints'), OptionError, /one of bbox, segm, got keypoints/);
   await rejectsWith(() => new CocoEvaluator(whole, { iouTypes: [] }), OptionError, /at least one/);
+  const options = (given: unknown, message: RegExp) =>
+    rejectsWith(() => new CocoEvaluator(whole, given as object), OptionError, message);
+  await options({ iou_types: ['segm'] }, /CocoEvaluator: unknown option iou_types; did you mean iouTypes\?/);
+  await options(null, /CocoEvaluator: expected an object/);
+  await options({ iouTypes: 'segm' }, /expected a list of iouTypes, got "segm"/);
+  await options({ keypointSigmas: 5 }, /expected a list of keypointSigmas, got 5/);
   for (const name of ['mask', 'toString']) {
     await rejectsWith(
       () => new CocoEvaluator(whole, { iouTypes: [name as 'segm'] }),
@@ -332,6 +338,19 @@ test('malformed ground truth, results and tensors are refused by name', async ()
   const masks = new CocoEvaluator({ ...whole, annotations: [] }, { iouTypes: ['segm'] });
   const wrongSize = { ...result, segmentation: { size: [5, 5], counts: [25] } };
   await rejectsWith(() => masks.updateResults([wrongSize]), OptionError, /a result of image 1: .* size \[5, 5\]/);
+  for (const bbox of [[], undefined]) {
+    const boxless = { image_id: 1, category_id: 1, score: 0.5, ...(bbox && { bbox }) };
+    await rejectsWith(
+      () => masks.updateResults([boxless]),
+      OptionError,
+      /a result of image 1: expected a segm.* neither/,
+    );
+  }
+  await rejectsWith(
+    () => masks.updateResults([{ ...result, bbox: [0, 0, 1e10, 5] }]),
+    OptionError,
+    /a result of image 1: rleFromPolygon: expected coordinates/,
+  );
   const points = new CocoEvaluator(whole, { iouTypes: ['keypoints'] });
   await rejectsWith(
     () => points.updateResults([result]),

@@ -72,7 +72,7 @@ test('random segmentations with crowds, void and wrong areas are judged as panop
   }>('evaluation', 'panoptic.json');
   const annotations = frozen.images.map(({ image_id, segments_info }) => ({
     image_id,
-    file_name: 'painted',
+    file_name: `${image_id}.png`,
     segments_info,
   }));
   const evaluator = new PanopticEvaluator({ annotations, categories: frozen.categories });
@@ -252,6 +252,10 @@ test('what does not fit together is refused by name', async () => {
     /annotations\[0\]\.file_name: expected a string, got 3/,
   );
   await dataset({ annotations: [...whole.annotations, ...whole.annotations] }, /annotations\[1\]\.image_id/);
+  await dataset(
+    { annotations: [...whole.annotations, { ...whole.annotations[0], image_id: 2 }] },
+    /annotations\[1\]\.file_name: expected a map of its own, got "a.png"/,
+  );
   const segment = (entry: object, message: RegExp) =>
     dataset({ annotations: [{ ...whole.annotations[0], segments_info: [entry] }] }, message);
   await segment({ id: 4, category_id: 1 }, /segments_info\[0\]\.area: expected a number, got nothing/);

@@ -143,6 +143,8 @@ test('malformed input is refused by name', () => {
   refuses(() => rleFromPolygon([0, 0, 1, 1, Number.NaN, 2], 4, 5), OptionError, /rleFromPolygon: .* got NaN at 4/);
   refuses(() => rleFromPolygon([0, 0, 1e12, 1, 2, 2], 4, 5), OptionError, /got 1000000000000 at 2/);
   refuses(() => rleFromPolygon(['4', 0, 1, 1, 2, 2] as unknown as number[], 4, 5), OptionError, /got "4" at 0/);
+  refuses(() => rleFromPolygon([[0, 0, 1, 1, 1, 2]] as never, 4, 5), OptionError, /got \[0,0,1,1,1,2\] at 0/);
+  refuses(() => rleFromPolygon({} as never, 4, 5), OptionError, /expected \[x0, y0, x1, y1, …\], got \{\}/);
   refuses(() => rleFromPolygon([0, 0, 1, 1, 1, 2], 0, 5), ShapeError, /got 0 x 5/);
   refuses(() => rleFromPolygon([0, 0, 1, 1, 1, 2], 2 ** 20, 2 ** 20), ShapeError, /at most 268435456 pixels/);
   const zigzag = Array.from({ length: 4000 }, (_, index) => (index % 4 < 2 ? index % 2 : 16000 + (index % 2)));

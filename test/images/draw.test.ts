@@ -275,6 +275,11 @@ test('labels and scores that are none are refused', async () => {
     OptionError,
     /drawDetections: expected a score that is a number, got "0.5"/,
   );
+  for (const labelId of [undefined, 1.5, Number.NaN]) {
+    await rejectsWith(draw({ labelId }), OptionError, /drawDetections: expected a labelId that is an integer/);
+  }
+  await rejectsWith(draw({ box: [Number.NaN, 1, 5, 5] }), OptionError, /drawDetections: expected a box of left, top/);
+  await rejectsWith(() => drawDetections(image, [null as never]), OptionError, /drawDetections: expected a list of/);
   const map = { width: 20, height: 10, data: new Int32Array(200) };
   const segment = () => drawSegmentation(image, map, [{ id: 1, labelId: 1 } as never]);
   await rejectsWith(segment, OptionError, /drawSegmentation: expected a label of text, got nothing/);

@@ -169,6 +169,23 @@ test('what does not fit together is refused by name', () => {
   refuses(OptionError, /pred_boxes: .* got \[NaN/, {
     pred_boxes: { shape: [1, 2, 4], data: new Float32Array(8).fill(Number.NaN) },
   });
+  const short3 = new Float32Array(3);
+  refuses(ShapeError, /^logits: .* as many .* as \[1, 2, 3\] has, got 3/, {
+    logits: { shape: [1, 2, 3], data: short3 },
+  });
+  refuses(OptionError, /^pred_boxes: expected \{ shape, data \}/, { pred_boxes: [[0.5]] as never });
+  const fewMasks = { shape: [1, 2, 4, 4], data: short3 };
+  refuses(ShapeError, /^pred_masks: .* got 3/, { pred_masks: fewMasks }, [target], {}, segmentation);
+  refuses(OptionError, /expected config in an object, got null/, {}, [target], null as never);
+  refuses(OptionError, /auxiliary_outputs.* got \{\}/, { auxiliary_outputs: {} as never }, [target], {
+    auxiliary_loss: true,
+  });
+  const costs = { class_cost: 1, bbox_cost: 5, giou_cost: 2 };
+  const matches = (given: object, kind: string, message: RegExp) =>
+    assert.throws(() => hungarianMatcher(outputs, [target], given as typeof costs, kind as 'focal'), message);
+  matches({ ...costs, bboxCost: 5 }, 'focal', /unknown option bboxCost; did you mean bbox_cost/);
+  matches({ ...costs, giou_cost: undefined }, 'focal', /expected giou_cost to be a number, got nothing/);
+  matches(costs, 'sofmax', /expected softmax or focal, got "sofmax"/);
   refuses(OptionError, /a cost other than 0/, {}, [target], { class_cost: 0, bbox_cost: 0, giou_cost: 0 });
   refuses(OptionError, /expected auxiliary_outputs/, {}, [target], { auxiliary_loss: true });
   refuses(OptionError, /expected pred_masks for DetrForSegmentation/, {}, [target], {}, segmentation);

@@ -98,7 +98,10 @@ test('what is no model, picture, tensor or detection is refused in words', async
     [() => readImage(untyped(Promise.resolve(file))), /readImage: .* got a promise/],
     [() => readImage('data:image/png;base64,AAAA'), /readImage: .* got data:.*; pipelines take such addresses/],
     [() => drawDetections(image, untyped(found)), /drawDetections: expected a list of \{ label, .* got \{"scores"/],
-    [() => drawDetections(image, untyped([{ box: { xmin: 1 } }])), /expected a box of left, top, .* got \{"xmin":1\}/],
+    [
+      () => drawDetections(image, untyped([{ label: 'a', labelId: 1, box: { xmin: 1 } }])),
+      /expected a box of left, top, .* got \{"xmin":1\}/,
+    ],
     [
       () => drawSegmentation(image, { ...image, data: new Uint8Array(image.width * image.height) }, untyped({})),
       /drawSegmentation: expected a list of/,
@@ -176,6 +179,20 @@ test('a pipeline that is disposed of waits for its calls', async () => {
   assert.equal((await calls[1])!.length, 2);
   assert.equal((await Promise.all(calls)).length, 2);
   await rejectsWith(() => detect(file), DeviceError, /got one that was disposed/);
+});
+
+test('pixels and bytes given to a pipeline count as they are at the call', async () => {
+  const detect = await pipeline('object-detection', name, { device });
+  const { width, height, channels, data } = await readImage(file);
+  const bytes = readFileSync(file);
+  const expected = await detect(file);
+  const reused = { width, height, channels, data: data.slice() };
+  const calls = [detect(reused), detect([file, bytes, reused])] as const;
+  reused.data.fill(0);
+  bytes.fill(0);
+  assert.equal(await calls[0], expected);
+  assert.equal(await calls[1], [expected, expected, expected]);
+  await detect.dispose();
 });
 
 test('boxes are given as parts of the picture when asked for', async () => {

@@ -104,6 +104,23 @@ test('writing reproduces the reference implementation byte for byte', async () =
   assert.equal(readFileSync(path).compare(expected), 0);
 });
 
+test('what could not be read back is not written', () => {
+  const one = { shape: [1], data: Float32Array.of(0) };
+  assert.throws(
+    () => encodeSafetensors([['a', one]], { epoch: 5 as never }),
+    (error: Error) => error instanceof FileError && /metadata: expected text for "epoch", got 5/.test(error.message),
+  );
+  for (const shape of [
+    [-1, -1],
+    [0.5, 2],
+  ]) {
+    assert.throws(
+      () => encodeSafetensors([['a', { ...one, shape }]]),
+      (error: Error) => error instanceof FileError && /tensor "a": expected a shape of whole/.test(error.message),
+    );
+  }
+});
+
 test('names are written in the order of their UTF-8, also beyond the first 65,536 code points', () => {
   const names = ['b', 'ab', 'a', '\u{1f600}', '\uff5e', '\ud7ff', 'a\u{1f600}', 'a\u{10000}', 'a\uffee'];
   const one = { shape: [1], data: Float32Array.of(0) };

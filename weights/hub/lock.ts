@@ -2,7 +2,7 @@
 // while it works, so that one left behind by a dead process is seen to be dead. The lock only saves bandwidth: two holders
 // would write the same bytes to the same places.
 import { randomBytes } from 'node:crypto';
-import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { fileSystemError, makeFolder } from '../files.ts';
@@ -39,14 +39,22 @@ export async function withLock<Result>(
 }
 
 async function tryToCreate(path: string, owner: string): Promise<boolean> {
+  let file: FileHandle;
   try {
-    await writeFile(path, owner, { flag: 'wx' });
-    return true;
+    file = await open(path, 'wx');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw fileSystemError(path, error);
+  }
+  try {
+    await file.writeFile(owner);
+    return true;
+  } catch (error) {
     // A lock without its owner's name would hold others up until it counts as abandoned.
     await rm(path, { force: true }).catch(() => {});
     throw fileSystemError(path, error);
+  } finally {
+    await file.close();
   }
 }
 

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { describe } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
 import { checkOptionNames } from '../../engine/options.ts';
 
@@ -29,19 +30,6 @@ export interface HubOptions {
   readonly retryDelayMilliseconds?: number | undefined;
 }
 
-export const hubOptionNames: readonly string[] = Object.keys({
-  revision: true,
-  cacheDir: true,
-  token: true,
-  localFilesOnly: true,
-  endpoint: true,
-  signal: true,
-  onProgress: true,
-  timeoutMilliseconds: true,
-  attempts: true,
-  retryDelayMilliseconds: true,
-} satisfies Record<keyof HubOptions, true>);
-
 export interface DownloadProgress {
   readonly file: string;
   /** Bytes of the file that are on disk, those of an earlier, interrupted download included. */
@@ -63,29 +51,61 @@ export interface HubSettings {
   readonly retryDelayMilliseconds: number;
 }
 
+/** Timers that are to last longer go off at once. */
+const longestTimer = 2 ** 31 - 1;
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Completes options from the environment, as huggingface_hub does.
- * @throws OptionError for an unknown option, or when a revision, endpoint or token cannot be one
+ * @throws OptionError for an unknown option, one of another type, or a revision, endpoint or token that cannot be one
  */
 export function hubSettings(options: HubOptions = {}, environment: Environment = process.env): HubSettings {
-  checkOptionNames(options, hubOptionNames, 'hub');
+  checkTypes(options);
   const home = environment.HF_HOME || join(environment.XDG_CACHE_HOME || join('~', '.cache'), 'huggingface');
   const cache = environment.HF_HUB_CACHE || environment.HUGGINGFACE_HUB_CACHE || join(home, 'hub');
-  const seconds = Number(environment.HF_HUB_DOWNLOAD_TIMEOUT) || 10;
+  const seconds = Number(environment.HF_HUB_DOWNLOAD_TIMEOUT);
   return {
     revision: checkRevision(options.revision ?? 'main'),
-    cacheDir: resolve(expandPath(options.cacheDir ?? cache, environment)),
+    cacheDir: resolve(expandPath(options.cacheDir || cache, environment)),
     token: options.token === false ? undefined : checkToken(options.token ?? implicitToken(home, environment)),
     isOffline: options.localFilesOnly ?? isTrue(environment.HF_HUB_OFFLINE || environment.TRANSFORMERS_OFFLINE),
     endpoint: checkEndpoint(options.endpoint ?? (environment.HF_ENDPOINT || 'https://huggingface.co')),
     signal: options.signal,
     onProgress: options.onProgress ?? (() => {}),
-    timeoutMilliseconds: options.timeoutMilliseconds ?? 1000 * seconds,
+    timeoutMilliseconds: Math.min(options.timeoutMilliseconds ?? 1000 * (seconds > 0 ? seconds : 10), longestTimer),
     attempts: options.attempts ?? 5,
     retryDelayMilliseconds: options.retryDelayMilliseconds ?? 500,
   };
+}
+
+const isText = (value: unknown) => typeof value === 'string';
+const isAtLeast = (minimum: number) => (value: unknown) => typeof value === 'number' && value >= minimum;
+
+const optionTypes: Readonly<Record<keyof HubOptions, [expected: string, accepts: (value: unknown) => boolean]>> = {
+  revision: ['text', isText],
+  cacheDir: ['text', isText],
+  token: ['text or false', value => value === false || isText(value)],
+  localFilesOnly: ['true or false', value => typeof value === 'boolean'],
+  endpoint: ['text', isText],
+  signal: ['an AbortSignal', value => value instanceof AbortSignal],
+  onProgress: ['a function', value => typeof value === 'function'],
+  timeoutMilliseconds: ['a number from 1', isAtLeast(1)],
+  attempts: ['a number from 1', isAtLeast(1)],
+  retryDelayMilliseconds: ['a number from 0', isAtLeast(0)],
+};
+
+export const hubOptionNames: readonly string[] = Object.keys(optionTypes);
+
+function checkTypes(options: HubOptions): void {
+  checkOptionNames(options, hubOptionNames, 'hub');
+  for (const [name, [expected, accepts]] of Object.entries(optionTypes)) {
+    const value = options[name as keyof HubOptions];
+    if (value === undefined || accepts(value)) continue;
+    // A token goes into no message.
+    const got = name === 'token' ? typeof value : describe(value);
+    throw new OptionError(`hub: expected ${name} to be ${expected}, got ${got}`);
+  }
 }
 
 function isTrue(value: string | undefined): boolean {

@@ -735,6 +735,26 @@ test('branches, tags with slashes, and revisions that are none', async () => {
   }
 });
 
+test('options of the wrong kind are refused before anything is asked for', async () => {
+  const wrong: [option: object, message: RegExp][] = [
+    [{ attempts: Number.NaN }, /^hub: expected attempts to be a number from 1, got NaN/],
+    [{ attempts: 0 }, /attempts .* got 0/],
+    [{ timeoutMilliseconds: Number.NaN }, /expected timeoutMilliseconds to be a number from 1, got NaN/],
+    [{ retryDelayMilliseconds: -1 }, /expected retryDelayMilliseconds to be a number from 0, got -1/],
+    [{ revision: 5 }, /expected revision to be text, got 5/],
+    [{ cacheDir: 5 }, /expected cacheDir to be text/],
+    [{ endpoint: 5 }, /expected endpoint to be text/],
+    [{ token: 12345678 }, /expected token to be text or false, got number$/],
+    [{ localFilesOnly: 'false' }, /expected localFilesOnly to be true or false, got "false"/],
+    [{ signal: {} }, /expected signal to be an AbortSignal/],
+    [{ onProgress: 5 }, /expected onProgress to be a function/],
+  ];
+  const asked = hub.requests.length;
+  for (const [option, message] of wrong) await rejectsWith(() => fetchModel(newCache(), option), OptionError, message);
+  assert.is(hub.requests.length, asked);
+  assertWhole(await fetchModel(newCache(), { timeoutMilliseconds: Number.POSITIVE_INFINITY }));
+});
+
 test('what the repository lacks', async () => {
   const files = [...hub.files];
   hub.files.clear();
