@@ -95,27 +95,50 @@ export const AutoModelForImageSegmentation = {
     fromPretrained(segmenters, 'image segmentation', pretrained, options),
 };
 
-const processors = {
+export type AnyImageProcessor = DetrImageProcessor | ConditionalDetrImageProcessor | DeformableDetrImageProcessor;
+
+interface AnyProcessorClass {
+  fromPretrained(directory: string, options?: ProcessorOptions): Promise<AnyImageProcessor>;
+}
+
+const processors: Readonly<Record<string, AnyProcessorClass>> = {
   detr: DetrImageProcessor,
   conditional_detr: ConditionalDetrImageProcessor,
   deformable_detr: DeformableDetrImageProcessor,
-} as const;
+};
 
-export type AnyImageProcessor = InstanceType<(typeof processors)[keyof typeof processors]>;
+const processorsByName: Readonly<Record<string, AnyProcessorClass>> = {
+  DetrImageProcessor,
+  ConditionalDetrImageProcessor,
+  DeformableDetrImageProcessor,
+};
 
 export const AutoImageProcessor = {
-  /** The processor that belongs to the model of a checkpoint; see `ImageProcessor.fromPretrained`. */
+  /**
+   * The processor whose class preprocessor_config.json names, or else the one that belongs to the model of config.json; see
+   * `ImageProcessor.fromPretrained`.
+   */
   async fromPretrained(pretrained: string, options: ProcessorOptions & HubOptions = {}): Promise<AnyImageProcessor> {
     const { hubOptions, processorOptions } = splitOptions(options);
     const directory = await locatePretrained(pretrained, hubOptions, { processor: true });
-    const raw = await readJson(join(directory, 'config.json'));
-    const Processor = pickByModelType<AnyProcessorClass>(raw, processors, 'AutoImageProcessor');
+    const Processor = await processorOf(directory);
     return Processor.fromPretrained(directory, processorOptions);
   },
 };
 
-interface AnyProcessorClass {
-  fromPretrained(directory: string, options?: ProcessorOptions): Promise<AnyImageProcessor>;
+async function processorOf(directory: string): Promise<AnyProcessorClass> {
+  const raw = await readJson(join(directory, 'preprocessor_config.json'));
+  const type = raw.image_processor_type ?? raw.feature_extractor_type ?? undefined;
+  if (type === undefined) {
+    return pickByModelType(await readJson(join(directory, 'config.json')), processors, 'AutoImageProcessor');
+  }
+  // Old files name the feature extractor, new ones may name one of several implementations.
+  const name = String(type)
+    .replace(/(?<=.)(?:Fast|Pil)$/, '')
+    .replace(/FeatureExtractor$/, 'ImageProcessor');
+  if (Object.hasOwn(processorsByName, name)) return processorsByName[name]!;
+  const known = Object.keys(processorsByName).join(', ');
+  throw new ConfigError(`preprocessor_config: image_processor_type: expected one of ${known}, got ${describe(type)}`);
 }
 
 /** Every model class by its HuggingFace name, as `architectures` in config.json spells it. */

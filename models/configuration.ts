@@ -141,7 +141,10 @@ export type DeformableDetrConfigFields = BaseConfig & Fields<typeof deformableDe
 
 function readFields<S extends Schema>(schema: S, raw: RawConfig, otherNames: Readonly<Record<string, string>>) {
   const named = { ...raw };
-  for (const [alias, key] of Object.entries(otherNames)) named[key] ??= raw[alias];
+  for (const [alias, key] of Object.entries(otherNames)) {
+    // The other name wins, as in transformers; but not `num_hidden_layers`, which files of transformers 4 hold outdated.
+    named[key] = key === 'encoder_layers' ? (raw[key] ?? raw[alias]) : (raw[alias] ?? raw[key]);
+  }
   return Object.fromEntries(Object.entries(schema).map(([key, field]) => [key, field(named[key], key)])) as Fields<S>;
 }
 

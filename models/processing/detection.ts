@@ -71,6 +71,7 @@ export function detectBySoftmax(
 /**
  * Conditional and Deformable DETR: of all pairs of query and class the `topK` most probable (sigmoid), best first; those
  * above the threshold are kept. A query may stand for several classes. Equal scores keep the order of queries, then classes.
+ * Scores that are NaN count as the best, as for torch.topk, and are then below any threshold.
  */
 export function detectTopK(outputs: DetectionOutputs, options: TopKDetectionOptions, where: string): Detections[] {
   checkOptionNames(options, ['threshold', 'targetSizes', 'topK'], where);
@@ -79,7 +80,9 @@ export function detectTopK(outputs: DetectionOutputs, options: TopKDetectionOpti
     throw new OptionError(`${where}: expected topK to be a positive whole number, got ${topK}`);
   return detect(outputs, options, where, (logits, _, columns) => {
     const scores = logits.map(probability);
-    const order = Uint32Array.from(scores, (_, index) => index).sort((a, b) => scores[b]! - scores[a]! || a - b);
+    const rank = (score: number) => (Number.isNaN(score) ? Number.POSITIVE_INFINITY : score);
+    const byRank = (a: number, b: number) => rank(scores[b]!) - rank(scores[a]!) || a - b;
+    const order = Uint32Array.from(scores, (_, index) => index).sort(byRank);
     return Array.from(order.subarray(0, topK), index => ({
       query: Math.floor(index / columns),
       label: index % columns,

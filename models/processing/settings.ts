@@ -96,6 +96,8 @@ export function parseConfig(config: ProcessorConfig, where: string, overrides: S
   }
   const input: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(config)) input[camelCase(key)] = value;
+  // As HuggingFace: null leaves the default of everything else, but is no yes.
+  for (const name of flagNames) if (input[name] === null) input[name] = false;
   overrideSettings(overrides, defaultSettings, where); // Throws for those that do not fit.
   for (const [name, value] of Object.entries(overrides)) if ((value ?? null) !== null) input[name] = value;
   input.doPad ??= input.padAndReturnPixelMask;
@@ -107,6 +109,8 @@ export function parseConfig(config: ProcessorConfig, where: string, overrides: S
   );
   return withMaxSize(settings, overrides, where);
 }
+
+const flagNames = ['doResize', 'doRescale', 'doNormalize', 'doPad', 'doConvertAnnotations'] as const;
 
 /**
  * `base` with the overrides that are given. Null stands for the base's value.

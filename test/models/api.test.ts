@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,6 +9,7 @@ import {
   AutoImageProcessor,
   AutoModelForImageSegmentation,
   AutoModelForObjectDetection,
+  ConfigError,
   Device,
   DeviceError,
   DeviceLostError,
@@ -25,6 +27,7 @@ import {
 } from '../../index.ts';
 import { fetchBytes } from '../../weights/index.ts';
 import { testData } from '../support/data.ts';
+import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 
 // What callers without types meet, and whose the device is. The models are the embedded ones, on the cpu device.
@@ -244,6 +247,26 @@ test('pipelines take paths, addresses, bytes and pixels', async () => {
     server.closeAllConnections();
     server.close();
   }
+});
+
+test('the processor is the one that preprocessor_config.json names, else that of the model', async () => {
+  const folder = temporaryFolder('processor');
+  const write = (file: string, value: object) => writeFileSync(join(folder, file), JSON.stringify(value));
+  const named = async (preprocessor: object) => {
+    write('preprocessor_config.json', { size: 20, ...preprocessor });
+    return (await AutoImageProcessor.fromPretrained(folder)).constructor.name;
+  };
+  assert.is(await named({ image_processor_type: 'DetrImageProcessorFast' }), 'DetrImageProcessor');
+  await rejectsWith(() => named({}), FileError, /config\.json: no such file/);
+  write('config.json', { model_type: 'conditional_detr' });
+  assert.is(await named({}), 'ConditionalDetrImageProcessor');
+  assert.is(await named({ feature_extractor_type: 'DeformableDetrFeatureExtractor' }), 'DeformableDetrImageProcessor');
+  assert.is(
+    await named({ image_processor_type: 'DetrImageProcessor', feature_extractor_type: 'ViTFeatureExtractor' }),
+    'DetrImageProcessor',
+  );
+  const unknown = /image_processor_type: expected one of DetrImageProcessor, .* got "ViTImageProcessor"/;
+  await rejectsWith(() => named({ image_processor_type: 'ViTImageProcessor' }), ConfigError, unknown);
 });
 
 test('the obvious program for segmentation compiles and runs', async () => {

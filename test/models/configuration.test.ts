@@ -42,6 +42,9 @@ test('aliases, nulls and unknown keys of old files are understood', () => {
   assert.is(ConditionalDetrConfig.from({ num_hidden_layers: 3 }).encoder_layers, 3);
   assert.is(ConditionalDetrConfig.from({ num_hidden_layers: 3, encoder_layers: 2 }).encoder_layers, 2);
   assert.is(DeformableDetrConfig.from({ num_hidden_layers: 3 }).encoder_layers, 6);
+  // Of the other two the alias wins.
+  const both = DetrConfig.from({ hidden_size: 64, d_model: 32, num_attention_heads: 2, encoder_attention_heads: 4 });
+  assert.equal([both.d_model, both.encoder_attention_heads], [64, 2]);
 });
 
 test('the channels of the pictures are those of the backbone', () => {

@@ -179,6 +179,15 @@ test('detections above the threshold, not at it; a query may have several labels
   const [all] = detr.postProcessObjectDetection(outputs, { threshold: 0 });
   assert.equal([...all!.labels.data], [1, 0]);
   assert.equal(detr.postProcessObjectDetection(outputs, { threshold: 1 })[0]!.boxes.shape, [0, 4]);
+
+  // As for torch.topk, NaN is the largest: it takes a place, then falls below the threshold.
+  const logits = { shape: [1, 3, 2], data: Float32Array.of(1, Number.NaN, 3, 1, 2, 6) };
+  const predictions = { logits, pred_boxes: { shape: [1, 3, 4], data: new Float32Array(12) } };
+  const classes = (topK: number) => [
+    ...deformable.postProcessObjectDetection(predictions, { threshold: 0.1, topK })[0]!.labels.data,
+  ];
+  assert.equal(classes(3), [1, 0]);
+  assert.equal(classes(6), [1, 0, 0, 0, 1]);
 });
 
 test('outputs and options that do not fit are refused', async () => {

@@ -63,6 +63,19 @@ test('the old form, the new form and nothing at all say the same', () => {
   assert.equal(parseConfig({}, 'test'), settings);
 });
 
+test('null is a no for what can be left out, and the default of all else', () => {
+  const flags = { do_resize: null, do_rescale: null, do_normalize: null, do_pad: null, do_convert_annotations: null };
+  const settings = parseConfig({ ...flags, pad_and_return_pixel_mask: true, image_mean: null }, 'test');
+  assert.equal(settings, {
+    ...parseConfig({}, 'test'),
+    doResize: false,
+    doRescale: false,
+    doNormalize: false,
+    doPad: false,
+    doConvertAnnotations: false,
+  });
+});
+
 test('every form of size, padding and filter', () => {
   const sizes: [config: object, size: Size][] = [
     [{ size: 600 }, { shortestEdge: 600, longestEdge: 1333 }],
