@@ -1,4 +1,4 @@
-export { describe, inEntry } from './describe.ts';
+export { describe } from './describe.ts';
 export { Device, type DeviceChoice, type DeviceOptions, type MemoryUse, tensorsIn } from './device.ts';
 export * from './errors.ts';
 export * from './host-tensor.ts';

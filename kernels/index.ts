@@ -36,56 +36,32 @@ import {
 import { softmaxKernel } from './softmax/softmax.ts';
 import { topKKernel } from './top-k/top-k.ts';
 
-export { type Activation, activationByName, activations } from './activation.ts';
+export { type Activation, activations } from './activation.ts';
 export {
-  type AttentionOptions,
-  type AttentionWithWeights,
   attention,
   attentionWithPositions,
   attentionWithPositionsAndWeights,
   attentionWithWeights,
 } from './attention/attention.ts';
-export {
-  type Conv2dGeometryOptions,
-  type Conv2dOptions,
-  type Conv2dWeights,
-  conv2d,
-  packConv2d,
-} from './conv2d/conv2d.ts';
-export {
-  encoderReferencePoints,
-  type TwoStageProposals,
-  twoStageProposals,
-  validRatios,
-} from './deformable/deformable.ts';
+export { type Conv2dGeometryOptions, type Conv2dWeights, conv2d, packConv2d } from './conv2d/conv2d.ts';
+export { encoderReferencePoints, twoStageProposals, validRatios } from './deformable/deformable.ts';
 export { activate, add, inverseSigmoid, multiply } from './elementwise/elementwise.ts';
 export type { Kernel, KernelInputs } from './kernel.ts';
-export type { FeatureLevels } from './levels.ts';
-export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
-export { type MatmulOptions, matmul } from './matmul/matmul.ts';
+export { type LinearWeights, linear, packLinear } from './linear/linear.ts';
+export { matmul } from './matmul/matmul.ts';
 export {
   type DeformableAttentionOptions,
-  type DeformableAttentionWithWeights,
   multiScaleDeformableAttention,
   multiScaleDeformableAttentionWithWeights,
 } from './multi-scale-deformable-attention/multi-scale-deformable-attention.ts';
-export { type GroupNormOptions, groupNorm, type LayerNormOptions, layerNorm } from './normalization/normalization.ts';
-export { type MaxPool2dOptions, maxPool2d, meanOverSpace } from './pooling/pooling.ts';
-export {
-  learnedPositions,
-  type SineQueriesOptions,
-  sinePositions,
-  sinePositionsHalfPixel,
-  sineQueries,
-} from './positions/positions.ts';
+export { groupNorm, layerNorm } from './normalization/normalization.ts';
+export { maxPool2d, meanOverSpace } from './pooling/pooling.ts';
+export { learnedPositions, sinePositions, sinePositionsHalfPixel, sineQueries } from './positions/positions.ts';
 export { Random } from './random.ts';
-export { downsampleMask, type ResizeNearestOptions, resizeBilinear, resizeNearest } from './resize/resize.ts';
+export { downsampleMask, resizeBilinear, resizeNearest } from './resize/resize.ts';
 export { broadcastTo, concatenate, flattenSpace, gatherRows, permute, slice } from './shape/shape.ts';
 export { softmax } from './softmax/softmax.ts';
-export {
-  type TopK,
-  topK,
-} from './top-k/top-k.ts';
+export { topK } from './top-k/top-k.ts';
 
 export const allKernels: readonly Kernel<unknown>[] = [
   conv2dKernel,

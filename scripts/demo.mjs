@@ -1,4 +1,4 @@
-// `npm run demo`: builds if anything changed since the last build, and finds objects in the demo pictures.
+// `npm run demo`: builds if a source changed since the last build, and finds objects in the demo pictures.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -20,7 +20,8 @@ function newestSource() {
   return newest;
 }
 
-const built = statSync(join(root, 'dist/kernels/kernels.wasm'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+// What the build writes last.
+const built = statSync(join(root, 'dist/kernels/kernels.wide.wasm'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 if (built < newestSource()) {
   console.log('building …');
   run(['scripts/build.mjs']);

@@ -1,12 +1,11 @@
 export { openCheckpoint } from './checkpoint.ts';
 export { fetchBytes } from './hub/fetch-bytes.ts';
-export { downloadSnapshot, type knownRepositories, type ModelParts, resolveModel } from './hub/hub.ts';
-export { type DownloadProgress, type HubOptions, hubOptionNames } from './hub/settings.ts';
+export { type knownRepositories, type ModelParts, resolveModel } from './hub/hub.ts';
+export { type HubOptions, hubOptionNames } from './hub/settings.ts';
 export { readJson } from './json-file.ts';
-export { type MatchOptions, matchCheckpoint, renamedSource } from './match.ts';
-export { type HeadTying, type ResolvedNames, resolveNames, type StoredName, sharedHead } from './names.ts';
-export { parseSafetensors } from './safetensors.ts';
+export { matchCheckpoint } from './match.ts';
+export { type HeadTying, sharedHead } from './names.ts';
 export { openSafetensors, writeSafetensors } from './safetensors-file.ts';
-export type { TensorEntry, WeightSource } from './source.ts';
+export type { WeightSource } from './source.ts';
 export { didYouMean } from './suggest.ts';
-export { type SyntheticOptions, syntheticSource, syntheticTensor } from './synthetic.ts';
+export { syntheticSource } from './synthetic.ts';

@@ -131,7 +131,7 @@ test('what package.json points at is there after a build', () => {
   for (const target of targets) assert.ok(existsSync(join(repositoryRoot, target)), target);
   assert.match(read(Object.values(manifest.bin)[0]!), /^#!\/usr\/bin\/env node\n/);
   assert.equal(Object.keys(manifest.dependencies).sort(), ['jpeg-js', 'pngjs', 'webgpu']);
-  assert.match(manifest.scripts.prepack!, /build/, 'a package from a fresh clone is built first');
+  assert.match(manifest.scripts.prepack!, /build -- --clean/, 'a package from a fresh clone is built first');
 });
 
 test('the package holds what runs, and neither tests, benchmarks nor source maps', () => {
@@ -152,6 +152,7 @@ test('the package holds what runs, and neither tests, benchmarks nor source maps
     'dist/cli/main.js',
     'dist/kernels/kernels.wasm',
     'dist/kernels/kernels.relaxed.wasm',
+    'dist/kernels/kernels.wide.wasm',
     'weights/embedded/scenes-detr/model.safetensors',
   ]) {
     assert.ok(files.includes(needed), `${needed} is missing`);

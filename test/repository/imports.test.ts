@@ -24,8 +24,8 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   weights: [],
   models: ['pngjs', 'jpeg-js'],
   cli: [],
-  bench: ['benny', 'webgpu'],
-  test: ['uvu', 'webgpu', 'pngjs', 'jpeg-js', 'assemblyscript'],
+  bench: ['benny'],
+  test: ['uvu', 'jpeg-js', 'assemblyscript'],
   'index.ts': [],
 };
 
@@ -81,18 +81,54 @@ test('relative imports name files that exist', () => {
 });
 
 test('packages are used only where they belong', () => {
-  const wrong = imports.filter(entry => {
-    if (isOurs(entry) || entry.specifier.startsWith('node:')) return false;
-    const name = entry.specifier
-      .split('/')
-      .slice(0, entry.specifier.startsWith('@') ? 2 : 1)
-      .join('/');
-    return !packages[folderOf(entry.from)]?.includes(name);
-  });
+  const packageOf = ({ specifier }: Import) => specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+  const foreign = imports.filter(entry => !isOurs(entry) && !entry.specifier.startsWith('node:'));
+  const wrong = foreign.filter(entry => !packages[folderOf(entry.from)]?.includes(packageOf(entry)));
   assert.equal(
     wrong.map(({ from, specifier }) => `${from} imports ${specifier}`),
     [],
   );
+  const used = new Set(foreign.map(entry => `${folderOf(entry.from)} ${packageOf(entry)}`));
+  const allowed = Object.entries(packages).flatMap(([folder, names]) => names.map(name => `${folder} ${name}`));
+  assert.equal(
+    allowed.filter(permission => !used.has(permission)),
+    [],
+    'allowed and not used',
+  );
+});
+
+/** Names in the braces of imports and exports, with where they come from. */
+function namesFrom(file: string): { name: string; target: string }[] {
+  const source = readFileSync(join(repositoryRoot, file), 'utf8');
+  return [...source.matchAll(/^(?:import|export)\s(?:type\s)?\{([^}]*)\}\s*from\s+'(\.[^']+)'/gm)].flatMap(
+    ([, names, specifier]) => {
+      const target = targetOf({ from: file, specifier: specifier! });
+      return names!.split(',').flatMap(text => {
+        const name = /^\s*(?:type\s+)?(\w+)/.exec(text)?.[1];
+        return name === undefined ? [] : [{ name, target }];
+      });
+    },
+  );
+}
+
+test("a folder's index exports what is taken from it, and no more", () => {
+  const indexes = ['engine/index.ts', 'kernels/index.ts', 'weights/index.ts'];
+  const taken = new Set(
+    sourceFiles()
+      .flatMap(namesFrom)
+      .map(({ name, target }) => `${target} ${name}`),
+  );
+  for (const index of indexes) {
+    const source = readFileSync(join(repositoryRoot, index), 'utf8');
+    const lists = [...source.matchAll(/^export\s(?:type\s)?\{([^}]*)\}/gm)].map(([, names]) => names!);
+    const names = lists.flatMap(list => list.split(',')).flatMap(text => /(\w+)\s*$/.exec(text)?.[1] ?? []);
+    assert.ok(names.length > 5);
+    assert.equal(
+      names.filter(name => !taken.has(`${index} ${name}`)),
+      [],
+      index,
+    );
+  }
 });
 
 test.run();
