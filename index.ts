@@ -38,6 +38,7 @@ export {
   type DeformableDetrConfigFields,
   DetrConfig,
   type DetrConfigFields,
+  type ModelType,
   type RawConfig,
 } from './models/configuration.ts';
 export {

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { describe } from '../engine/describe.ts';
-import { ConfigError, OptionError } from '../engine/index.ts';
+import { ConfigError, describe, OptionError } from '../engine/index.ts';
 import { type HubOptions, readJson, type WeightSource } from '../weights/index.ts';
 import {
   ConditionalDetrForObjectDetection,

@@ -1,5 +1,4 @@
-import { describe } from '../engine/describe.ts';
-import { ConfigError } from '../engine/index.ts';
+import { ConfigError, describe } from '../engine/index.ts';
 import { type Activation, activationByName } from '../kernels/activation.ts';
 import type { MobileNetV3Config } from './backbones/mobilenetv3.ts';
 import type { ResNetConfig } from './backbones/resnet.ts';

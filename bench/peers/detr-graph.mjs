@@ -16,16 +16,16 @@ const backbone = 'model.backbone.conv_encoder.model.';
 /** @returns {{ bytes: Uint8Array, flops: number }} */
 export function detrGraph(imageHeight, imageWidth) {
   const builder = new GraphBuilder();
-  const { features, height, rows } = addBackbone(builder, imageHeight, imageWidth);
-  const tokens = height * rows;
+  const { features, height, rowWidth } = addBackbone(builder, imageHeight, imageWidth);
+  const tokens = height * rowWidth;
 
-  const projected = builder.convolve(features, 2048, width, 1, 1, [height, rows], {
+  const projected = builder.convolve(features, 2048, width, 1, 1, [height, rowWidth], {
     weight: builder.weight('model.input_projection.weight', [width, 2048, 1, 1]),
     bias: builder.weight('model.input_projection.bias', [width]),
   });
   const flat = builder.reshape(projected.value, [1, width, tokens]);
   let memory = builder.add('Transpose', [flat], [onnx.integersAttribute('perm', [0, 2, 1])]);
-  const positions = builder.constant([1, tokens, width], sinePositions(height, rows));
+  const positions = builder.constant([1, tokens, width], sinePositions(height, rowWidth));
   for (let layer = 0; layer < layers; layer++) {
     const name = `model.encoder.layers.${layer}`;
     const query = builder.add('Add', [memory, positions]);
@@ -124,7 +124,7 @@ function addBackbone(builder, imageHeight, imageWidth) {
       channels = 4 * inner;
     }
   }
-  return { features, height: size[0], rows: size[1] };
+  return { features, height: size[0], rowWidth: size[1] };
 }
 
 const outLength = (length, kernel, stride) => Math.floor((length + 2 * ((kernel - 1) >> 1) - kernel) / stride) + 1;

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { describe } from '../../engine/describe.ts';
-import { type Device, FileError, type HostTensor } from '../../engine/index.ts';
+import { type Device, describe, FileError, type HostTensor } from '../../engine/index.ts';
 import { modelClass, type RunnableModel } from '../../models/auto.ts';
 import type { RawConfig } from '../../models/configuration.ts';
 import type { LabelledInputs } from '../../models/detection.ts';
@@ -30,15 +29,14 @@ export interface Dump {
 
 /** @throws FileError, ConfigError */
 export async function readDump(directory: string): Promise<Dump> {
-  const description = await readJson(join(directory, 'dump.json'));
+  const file = join(directory, 'dump.json');
+  const description = await readJson(file);
   if (description.format !== 1) {
-    const file = join(directory, 'dump.json');
     throw new FileError({ file }, `expected a dump of format 1, got ${JSON.stringify(description.format)}`);
   }
   for (const name of ['atol', 'rtol'] as const) {
     const value = description[name];
     if (typeof value === 'number' && value >= 0) continue;
-    const file = join(directory, 'dump.json');
     throw new FileError({ file }, `${name}: expected a number from 0, got ${describe(value)}`);
   }
   const forward = (description.forward ?? {}) as RawConfig;

@@ -78,11 +78,11 @@ export class Canvas {
     this.#paint({ left: right - band, top: top + band, right, bottom: bottom - band }, color, coverage);
   }
 
-  drawText(mask: TextMask, left: number, top: number, { color, opacity = 1 }: Paint): void {
+  drawText(mask: TextMask, left: number, top: number, color: Color): void {
     const right = left + mask.width;
     const bottom = top + mask.height;
     this.#paint({ left, top, right, bottom }, color, (x, y) => {
-      return opacity * mask.coverage[Math.floor(y - top) * mask.width + Math.floor(x - left)]!;
+      return mask.coverage[Math.floor(y - top) * mask.width + Math.floor(x - left)]!;
     });
   }
 

@@ -64,6 +64,6 @@ export function drawLegend(canvas: Canvas, top: number, legend: Legend, style: S
     canvas.fillRectangle(swatch, Math.round(side / 4), { color });
     const mask = renderText(text, style.capital);
     const textTop = rowTop + Math.round((rowHeight - mask.height) / 2);
-    canvas.drawText(mask, swatch.right + style.padding, textTop, { color: legendInk });
+    canvas.drawText(mask, swatch.right + style.padding, textTop, legendInk);
   }
 }

@@ -93,7 +93,7 @@ export class TagLayout {
     for (const { rectangle, color, text } of this.#tags.toReversed()) {
       this.#canvas.fillRectangle(grow(rectangle, halo), radius + halo, shadow);
       this.#canvas.fillRectangle(rectangle, radius, { color });
-      this.#canvas.drawText(text, rectangle.left + padding, rectangle.top + 1, { color: readableOn(color) });
+      this.#canvas.drawText(text, rectangle.left + padding, rectangle.top + 1, readableOn(color));
     }
   }
 }

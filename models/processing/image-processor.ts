@@ -172,7 +172,8 @@ export abstract class ImageProcessor {
     let image = picture.channels === settings.imageMean.length ? picture : toRgb(picture);
     let labels = annotation && prepareLabels(annotation, index, [image.height, image.width], settings, options);
     if (settings.doResize) {
-      const size = targetSize(image.height, image.width, settings.size, this.behaviour);
+      const { height, width } = image;
+      const size = targetSize(height, width, settings.size, this.behaviour, `preprocess: images[${index}]`);
       image = this.#resize(image, ...size, settings.resample);
       labels &&= resizeLabels(labels, size, (mask, height, width) => this.#resize(mask, height, width, 'nearest'));
     }

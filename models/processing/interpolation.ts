@@ -44,7 +44,7 @@ export function interpolateBilinear(maps: HostTensor, height: number, width: num
   for (let map = 0; map < count; map++) {
     const source = maps.data.subarray(map * inputHeight * inputWidth, (map + 1) * inputHeight * inputWidth);
     for (let y = 0; y < inputHeight; y++) {
-      mixColumns(source, y * inputWidth, columns, 0, width, wide, y * width);
+      mixColumns(source, y * inputWidth, columns, wide, y * width);
     }
     for (let y = 0; y < height; y++) {
       const top = rows.low[y]! * width;
@@ -58,18 +58,16 @@ export function interpolateBilinear(maps: HostTensor, height: number, width: num
   return { shape: [count, height, width], data };
 }
 
-/** Interpolates one row for the output columns `from` … `to`; the row begins at `row` of `source`. */
+/** Interpolates the row that begins at `row` of `source`. */
 function mixColumns(
   source: Float32Array,
   row: number,
   { low, high, lowWeight, highWeight }: LinearTaps,
-  from: number,
-  to: number,
   out: Float32Array,
   at: number,
 ): void {
-  for (let x = from; x < to; x++, at++) {
-    out[at] = lowWeight[x]! * source[row + low[x]!]! + highWeight[x]! * source[row + high[x]!]!;
+  for (let x = 0; x < low.length; x++) {
+    out[at + x] = lowWeight[x]! * source[row + low[x]!]! + highWeight[x]! * source[row + high[x]!]!;
   }
 }
 

@@ -10,19 +10,21 @@ export type Behaviour = 'v5' | 'v4';
  * The size [H', W'] that a picture of `height` x `width` is resized to (HF `get_size_with_aspect_ratio`,
  * `get_image_size_for_max_height_width`), in float64 like Python's.
  *
- * @throws ShapeError if a side would vanish
+ * @param where starts the message of an error
+ * @throws ShapeError if a side would vanish, or be too long
  */
 export function targetSize(
   height: number,
   width: number,
   size: Size,
   behaviour: Behaviour,
+  where = 'preprocess',
 ): [height: number, width: number] {
   const target = wantedSize(height, width, size, behaviour);
-  checkExtent(target, 'a picture is resized to');
+  checkExtent(target, 'a picture is resized to', where);
   if (target[0] < 1 || target[1] < 1) {
     throw new ShapeError(
-      `preprocess: expected a picture that is not so narrow: ${height} x ${width} would become ${target.join(' x ')} (height x width)`,
+      `${where}: expected a picture that is not so narrow: ${height} x ${width} would become ${target.join(' x ')} (height x width)`,
     );
   }
   return target;
@@ -33,10 +35,10 @@ const maximumPixels = 2 ** 24;
 const maximumSide = 2 ** 16;
 
 /** Throws a `ShapeError` if a picture would become larger than any model can take. */
-export function checkExtent([height, width]: readonly [number, number], what: string): void {
+export function checkExtent([height, width]: readonly [number, number], what: string, where = 'preprocess'): void {
   if (height * width <= maximumPixels && height <= maximumSide && width <= maximumSide) return;
   throw new ShapeError(
-    `preprocess: expected that ${what} at most ${maximumPixels} pixels and ${maximumSide} on a side, got ${height} x ${width}`,
+    `${where}: expected that ${what} at most ${maximumPixels} pixels and ${maximumSide} on a side, got ${height} x ${width}`,
   );
 }
 

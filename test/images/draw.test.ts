@@ -300,7 +300,7 @@ test('a canvas clips what leaves it', () => {
   const canvas = new Canvas(20, 10, [1, 2, 3]);
   canvas.fillRectangle({ left: -5, top: -5, right: 3, bottom: 3 }, 0, { color: [9, 9, 9] });
   canvas.strokeRectangle({ left: 15, top: 5, right: 40, bottom: 40 }, 3, 2, { color: [7, 7, 7] });
-  canvas.drawText(renderText('wide text', 10), 15, -3, { color: [8, 8, 8], opacity: 0.5 });
+  canvas.drawText(renderText('wide text', 10), 15, -3, [8, 8, 8]);
   assert.equal(pixel(canvas.toImage(), 2, 2), [9, 9, 9]);
   assert.equal(pixel(canvas.toImage(), 3, 3), [1, 2, 3]);
   assert.is(canvas.data.length, 600);

@@ -1,4 +1,5 @@
 // Where models come from and where they are kept: options first, then huggingface_hub's environment variables.
+import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -62,6 +63,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
  */
 export function hubSettings(options: HubOptions = {}, environment: Environment = process.env): HubSettings {
   checkTypes(options);
+  // Each file that is being fetched listens; from eleven on Node.js would warn.
+  if (options.signal !== undefined) setMaxListeners(0, options.signal);
   const home = environment.HF_HOME || join(environment.XDG_CACHE_HOME || join('~', '.cache'), 'huggingface');
   const cache = environment.HF_HUB_CACHE || environment.HUGGINGFACE_HUB_CACHE || join(home, 'hub');
   const seconds = Number(environment.HF_HUB_DOWNLOAD_TIMEOUT);
