@@ -168,9 +168,12 @@ function tileOf(form: GemmForm): { tileRows: number; tileColumns: number } {
 
 // The end is a loop over an array of the sums: compilers take their time over an epilogue that is repeated for every row.
 
+/** Quads of K that the untiled forms sum apart: fewer would cost time, more would round worse. */
+const QUADS_PER_SUM = 128;
+
 /**
- * The loop over K, with `body` seeing `quad` and `columns` of its tap. Each tap is summed apart and then added to the
- * `sums`: sums of sums round less than one long sum.
+ * The loop over the taps, with `body` seeing the `columns` and `firstQuad` of its tap. Each tap is summed apart and then
+ * added to the `sums`: sums of sums round less than one long sum.
  */
 function overTaps(taps: number, sums: readonly string[], body: string): string {
   if (taps === 1)
@@ -179,11 +182,16 @@ function overTaps(taps: number, sums: readonly string[], body: string): string {
     let firstQuad = 0u;
     ${body}
   }`;
+  const loop = `for (var tap = 0u; tap < ${taps}u; tap++)`;
+  const columns = 'let columns = atTap(start, tap); let firstQuad = tap * sizes.quads;';
+  return summedApart(sums, loop, `${columns} ${body}`);
+}
+
+/** A loop of which every run has sums of its own. */
+function summedApart(sums: readonly string[], loop: string, body: string): string {
   return /* wgsl */ `
   ${sums.map(sum => `var total_${sum} = vec4f();`).join(' ')}
-  for (var tap = 0u; tap < ${taps}u; tap++) {
-    let columns = atTap(start, tap);
-    let firstQuad = tap * sizes.quads;
+  ${loop} {
     ${sums.map(sum => `${sum} = vec4f();`).join(' ')}
     ${body}
     ${sums.map(sum => `total_${sum} += ${sum};`).join(' ')}
@@ -205,6 +213,16 @@ function untiledMain(form: Exclude<GemmForm, { kind: 'tiled' }>, taps: number): 
       form.kind === 'broadcast' ? `subgroupBroadcast(${block}.${component}, ${row % lanes}u)` : `${block}.${component}`;
     return COMPONENTS.map((c, k) => `sum${row} = fma(vec4f(${value(c)}), right${k}, sum${row});`).join(' ');
   });
+  const sums = Array.from({ length: threadRows }, (_, row) => `sum${row}`);
+  const steps = (from: string, to: string) => /* wgsl */ `
+    for (var quad = ${from}; quad < ${to}; quad++) {
+      ${loads}
+      ${lines(4, k => `let right${k} = right(columns, 4u * quad + ${k}u);`)}
+      ${multiply}
+    }`;
+  const stretches = `for (var first = 0u; first < sizes.quads; first += ${QUADS_PER_SUM}u)`;
+  const stretch = steps('first', `min(first + ${QUADS_PER_SUM}u, sizes.quads)`);
+  const walk = taps === 1 ? summedApart(sums, stretches, stretch) : steps('0u', 'sizes.quads');
   const laneArgument = form.kind === 'broadcast' ? ', @builtin(subgroup_invocation_id) lane: u32' : '';
   return /* wgsl */ `
 @compute @workgroup_size(${UNTILED_THREADS})
@@ -217,15 +235,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let column = tile.column + 4u * thread;
   let start = columnsAt(tile.batch, column);
   ${lines(threadRows, row => `var sum${row} = vec4f();`)}
-  ${overTaps(
-    taps,
-    Array.from({ length: threadRows }, (_, row) => `sum${row}`),
-    /* wgsl */ `for (var quad = 0u; quad < sizes.quads; quad++) {
-      ${loads}
-      ${lines(4, k => `let right${k} = right(columns, 4u * quad + ${k}u);`)}
-      ${multiply}
-    }`,
-  )}
+  ${overTaps(taps, sums, walk)}
   if (column >= sizes.columns) { return; }
   var sums = array<vec4f, ${threadRows}>(${commaSeparated(threadRows, row => `sum${row}`)});
   for (var row = 0u; row < min(${threadRows}u, sizes.rows - tile.row); row++) {

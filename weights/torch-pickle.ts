@@ -212,7 +212,7 @@ function strideTensor(recipe: TensorRecipe, name: string, file: string): Strided
   if (offset + span > available && count > 0)
     return refuse(`${what} lies outside its storage of ${available} elements`);
   if (count > span) return refuse(`${what} repeats elements, which is not supported`);
-  const begin = (storage.start + offset) * type.bytes;
+  const begin = count === 0 ? 0 : (storage.start + offset) * type.bytes;
   return { shape, dtype: type.name, type, storageKey: storage.key, begin, stride, span };
 }
 

@@ -130,10 +130,11 @@ export const segment = defineCommand({
           const shown = segments.map(({ id, label, label_id, score }) => {
             return { id, label, labelId: label_id, ...(score === undefined ? {} : { score }) };
           });
+          // First what may fail: of a picture there are all files or none.
+          const map = task === 'panoptic' ? panopticImage(ids) : task === 'semantic' ? labelImage(ids) : undefined;
           writePng(overlay, drawSegmentation(image, { width, height, data: ids.data }, shown));
+          if (map !== undefined) writePng(mapOf(overlay), map);
           const entry = { id: index + 1, file: path, mapName: basename(overlay), width, height, segments };
-          if (task === 'panoptic') writePng(mapOf(overlay), panopticImage(ids));
-          if (task === 'semantic') writePng(mapOf(overlay), labelImage(ids));
           files.push({ ...entry, ...(task === 'instance' && { masks: segments.map(({ id }) => maskOf(ids, id)) }) });
         }
         const masked = () => segments.map(entry => ({ ...entry, segmentation: rleToCoco(maskOf(ids, entry.id)) }));
