@@ -221,7 +221,9 @@ if (spawnSync('mkfifo', [pipe]).status === 0) {
       ['inspect', pipe],
       ['convert', model, join(model, 'converted')],
     ]) {
-      cpSync(join(embedded('scenes-detr'), 'model.safetensors'), join(model, 'model.safetensors'));
+      for (const file of ['model.safetensors', 'preprocessor_config.json']) {
+        cpSync(join(embedded('scenes-detr'), file), join(model, file));
+      }
       const { exitCode, signal, stdout, stderr } = await detrWebgpu(args, {
         during: child => {
           const timer = setTimeout(() => child.kill('SIGKILL'), 20_000);
