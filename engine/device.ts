@@ -1,6 +1,6 @@
 import { describe } from './describe.ts';
 import { DeviceError, OptionError, ShapeError } from './errors.ts';
-import { checkHostTensor, type DataType, elementCount, formatShape, type HostTensor, isSize } from './host-tensor.ts';
+import { checkHostTensor, type DataType, elementCount, formatShape, type HostTensor, isShape } from './host-tensor.ts';
 import type { KernelTiming, Launch } from './launch.ts';
 import { checkOptionNames } from './options.ts';
 import { type HostArray, type Storage, Tensor } from './tensor.ts';
@@ -117,7 +117,7 @@ export abstract class Device {
 
   /** A tensor with undefined contents, for a kernel to write. @throws ShapeError for a size that is no whole number from 0 */
   empty<Type extends DataType = 'float32'>(shape: readonly number[], dtype?: Type): Tensor<Type> {
-    if (!shape.every(isSize)) throw new ShapeError(`empty: expected whole sizes from 0, got ${formatShape(shape)}`);
+    if (!isShape(shape)) throw new ShapeError(`empty: expected whole sizes from 0, got ${formatShape(shape)}`);
     return this.#adopt(shape, dtype ?? ('float32' as Type), this.allocate(elementCount(shape) * 4));
   }
 

@@ -43,7 +43,7 @@ export function checkHostTensor(
     const expected = arrays.map(array => array.name).join(' or ') || 'typed array';
     throw new OptionError(`${name}: expected { shape, data } with a ${expected}, got ${describe(host)}`);
   }
-  if (!shape.every(isSize) || elementCount(shape) !== data!.length) {
+  if (!isShape(shape) || elementCount(shape) !== data!.length) {
     throw new ShapeError(`${name}: expected as many values as ${formatShape(shape)} has, got ${data!.length}`);
   }
 }
@@ -60,9 +60,14 @@ export function isSize(size: number): boolean {
   return Number.isInteger(size) && size >= 0;
 }
 
+/** Whether a value can be a shape, for callers without types. */
+export function isShape(shape: readonly number[]): boolean {
+  return Array.isArray(shape) && shape.every(isSize);
+}
+
 /** `[2, 3]` → `"[2, 3]"`, for messages. */
 export function formatShape(shape: readonly number[]): string {
-  return `[${shape.join(', ')}]`;
+  return Array.isArray(shape) ? `[${shape.join(', ')}]` : describe(shape);
 }
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {

@@ -79,8 +79,8 @@ export class Tensor<Type extends DataType = DataType> {
 
   /** The same memory under another shape. One size may be -1 and is then inferred. @throws ShapeError if sizes differ. */
   reshape(shape: readonly number[]): Tensor<Type> {
-    const given = shape.filter(size => size !== -1);
-    if (!given.every(isSize) || shape.length - given.length > 1) {
+    const given = Array.isArray(shape) ? shape.filter(size => size !== -1) : undefined;
+    if (given === undefined || !given.every(isSize) || shape.length - given.length > 1) {
       throw new ShapeError(`reshape: expected whole sizes from 0, of which one may be -1, got ${formatShape(shape)}`);
     }
     const resolved = shape.map(size => (size === -1 ? this.size / elementCount(given) : size));

@@ -11,6 +11,7 @@ import {
   type HostTensor,
   OptionError,
   OutOfMemoryError,
+  ShapeError,
   Tensor,
   tensorsIn,
 } from '../engine/index.ts';
@@ -119,6 +120,9 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     options: LoadOptions = {},
   ): Promise<Model> {
     checkLoadOptions(options, ['device'], 'fromSource');
+    if (!(source?.tensors instanceof Map) || typeof source.read !== 'function') {
+      throw new OptionError(`fromSource: expected a source { name, tensors, read }, got ${describe(source)}`);
+    }
     return new this(this.readConfig(raw)).#loadFrom(source, options.device);
   }
 
@@ -206,6 +210,10 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
 
   /** Compiles what a forward pass at this image size needs, so that the first real one is not slower. */
   async warmup(height: number, width: number): Promise<void> {
+    for (const [name, value] of Object.entries({ height, width })) {
+      if (!Number.isInteger(value) || value < 1)
+        throw new ShapeError(`warmup: expected a positive ${name}, got ${value}`);
+    }
     const shape = [1, this.config.num_channels, height, width];
     await this.forward({ pixelValues: { shape, data: new Float32Array(elementCount(shape)) } });
   }

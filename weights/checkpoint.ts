@@ -1,7 +1,8 @@
 // Opening a checkpoint whatever its format (Node only).
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { FileError } from '../engine/errors.ts';
+import { describe } from '../engine/describe.ts';
+import { FileError, OptionError } from '../engine/errors.ts';
 import { type ByteSource, readRange } from './bytes.ts';
 import { fileSystemError, openFile } from './files.ts';
 import { readSafetensors } from './safetensors.ts';
@@ -33,6 +34,7 @@ const foreignFiles: Readonly<Record<string, string>> = {
  * @throws FileError when there is nothing to open, saying what there is instead; when a file is damaged
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  if (typeof path !== 'string') throw new OptionError(`openCheckpoint: expected a path, got ${describe(path)}`);
   const isFolder = await stat(path).then(
     status => status.isDirectory(),
     async error => {

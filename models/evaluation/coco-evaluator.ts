@@ -176,8 +176,14 @@ export class CocoEvaluator {
    * @throws OptionError for an image that the ground truth does not have; ShapeError if tensors do not fit together
    */
   update(predictions: ReadonlyMap<number, ImageDetections> | Iterable<readonly [number, ImageDetections]>): void {
+    if (typeof (predictions as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
+      throw new OptionError(`update: expected a map of image ids to detections, got ${describe(predictions)}`);
+    }
     const byImage = new Map<number, readonly CocoResult[]>();
-    for (const [imageId, detections] of predictions) {
+    for (const entry of predictions) {
+      if (!Array.isArray(entry))
+        throw new OptionError(`update: expected [image id, detections], got ${describe(entry)}`);
+      const [imageId, detections] = entry as readonly [number, ImageDetections];
       if (this.#seen.has(imageId) || byImage.has(imageId)) continue;
       byImage.set(imageId, checkCocoResults(toCocoResults(imageId, detections)));
     }

@@ -5,7 +5,7 @@
 
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import type { HostTensor } from '../../engine/host-tensor.ts';
+import { checkHostTensor, type HostTensor } from '../../engine/host-tensor.ts';
 import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
 
 export interface CocoImage {
@@ -69,9 +69,15 @@ export interface ImageDetections {
 /**
  * The detections of one image in COCO's results format: boxes with their width and height, masks run-length encoded.
  *
- * @throws ShapeError if the tensors do not hold N entries each
+ * @throws ShapeError if the tensors do not hold N entries each; OptionError for what is no tensor
  */
 export function toCocoResults(imageId: number, detections: ImageDetections): CocoResult[] {
+  for (const name of ['scores', 'labels', 'boxes', 'masks', 'keypoints'] as const) {
+    const value = detections?.[name];
+    const optional = name === 'masks' || name === 'keypoints';
+    if (Array.isArray(value) ? name === 'scores' || name === 'labels' : optional && value === undefined) continue;
+    checkHostTensor(value as HostTensor, `image ${imageId}: ${name}`);
+  }
   const scores = numbersOf(detections.scores);
   const labels = numbersOf(detections.labels);
   const count = scores.length;

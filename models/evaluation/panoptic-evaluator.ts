@@ -76,7 +76,7 @@ export interface CategoryQuality {
   readonly iou: number;
 }
 
-/** Plain data, ready for `JSON.stringify`. */
+/** Plain data, ready for `JSON.stringify`, which writes means over no category, NaN, as null. */
 export interface PanopticSummary {
   /** Images that were evaluated. */
   readonly images: number;

@@ -158,6 +158,6 @@ function readBytes(path: string, maxPixels: number): Uint8Array {
  *
  * @throws FileError if it cannot be written, ShapeError if the fields of `image` do not agree
  */
-export function writePng(path: string, image: Image): void {
-  writeAtomicallySync(path, encodePng(image));
+export function writePng(path: string | URL, image: Image): void {
+  writeAtomicallySync(path instanceof URL ? fileURLToPath(path) : path, encodePng(image));
 }

@@ -214,6 +214,9 @@ function pick(image: Image, height: number, width: number, sources: typeof pillo
   return { width, height, channels, data: picked };
 }
 
+/** Of a picture; arrays hold no more everywhere. */
+const MAXIMUM_BYTES = 2 ** 31 - 1;
+
 function checkResize(
   image: Image,
   height: number,
@@ -227,6 +230,8 @@ function checkResize(
     if (!Number.isInteger(value) || value < 1)
       throw new ShapeError(`${where}: expected a positive ${name}, got ${value}`);
   }
+  if (height * width * image.channels > MAXIMUM_BYTES)
+    throw new ShapeError(`${where}: expected at most ${MAXIMUM_BYTES} bytes, got ${height} x ${width} pixels`);
   if (!known.includes(filter))
     throw new OptionError(`${where}: expected a filter out of ${known.join(', ')}, got ${filter}`);
 }

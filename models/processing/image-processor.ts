@@ -141,7 +141,7 @@ export abstract class ImageProcessor {
   ): PreprocessedImages {
     checkOptionNames(options, optionNames, 'preprocess');
     const settings = overrideSettings(options, this.settings, 'preprocess');
-    const given = (Array.isArray(images) ? images : [images]) as readonly (Image | ImageDataLike)[];
+    const given = (Array.isArray(images) ? Array.from(images) : [images]) as readonly (Image | ImageDataLike)[];
     if (given.length === 0) throw new ShapeError('preprocess: expected at least one picture, got none');
     const pictures = given.map((picture, index) => asImage(picture, `preprocess: images[${index}]`));
     const annotations = annotationsFor(pictures, options, settings);

@@ -10,6 +10,7 @@ import {
   AutoModelForImageSegmentation,
   AutoModelForObjectDetection,
   ConfigError,
+  DetrForObjectDetection,
   Device,
   DeviceError,
   DeviceLostError,
@@ -18,12 +19,15 @@ import {
   drawSegmentation,
   FileError,
   OptionError,
+  openCheckpoint,
   type Pipeline,
   type PipelineInput,
   pipeline,
   readImage,
+  resize,
   resolveModel,
   ShapeError,
+  toCocoResults,
 } from '../../index.ts';
 import { fetchBytes } from '../../weights/index.ts';
 import { testData } from '../support/data.ts';
@@ -100,6 +104,18 @@ test('what is no model, picture, tensor or detection is refused in words', async
     [() => detect(untyped(readImage(file))), /pipeline: expected a path, .* got a promise, which is to be awaited/],
     [() => readImage(untyped(Promise.resolve(file))), /readImage: .* got a promise/],
     [() => readImage('data:image/png;base64,AAAA'), /readImage: .* got data:.*; pipelines take such addresses/],
+    [() => device.tensor(untyped(undefined)), /tensor: expected \{ shape, data \} with a Float32Array or Int32Array/],
+    [() => resolveModel(untyped(undefined)), /hub: expected a model folder or a name on the hub, got nothing/],
+    [() => openCheckpoint(untyped(undefined)), /openCheckpoint: expected a path, got nothing/],
+    [
+      () => DetrForObjectDetection.fromSource({}, untyped('x.safetensors')),
+      /fromSource: expected a source \{ name, tensors, read \}, got "x.safetensors"/,
+    ],
+    [
+      () => toCocoResults(1, untyped({ scores: [], labels: [], boxes: [[1]] })),
+      /image 1: boxes: expected \{ shape, data \}/,
+    ],
+    [() => toCocoResults(1, untyped(null)), /image 1: scores: expected \{ shape, data \}/],
     [() => drawDetections(image, untyped(found)), /drawDetections: expected a list of \{ label, .* got \{"scores"/],
     [
       () => drawDetections(image, untyped([{ label: 'a', labelId: 1, box: { xmin: 1 } }])),
@@ -111,6 +127,10 @@ test('what is no model, picture, tensor or detection is refused in words', async
     ],
   ]);
   const wrongShapes: Refusal[] = [
+    [() => model.warmup(-1, 5), /warmup: expected a positive height, got -1/],
+    [() => device.empty(untyped(undefined)), /empty: expected whole sizes from 0, got nothing/],
+    [() => resize(image, 70_000, 70_000), /resize: expected at most 2147483647 bytes, got 70000 x 70000/],
+    [() => processor.preprocess(untyped(new Array(2))), /images\[0\]: expected a picture .*, got nothing/],
     [() => processor.preprocess(untyped([readImage(file)])), /images\[0\]: expected a picture, got a promise/],
     [
       () => model.forward({ pixelValues: untyped({ dims: [1, 3, 8, 8], data: new Float32Array(192) }) }),

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -46,5 +47,13 @@ if (process.platform === 'linux') {
     assert.equal(withAdapter({ ...noDriver, DETR_ADAPTER: '' }), { exitCode: 0, stdout: 'ran\n', stderr: '' });
   });
 }
+
+test('scripts and engine tell software adapters by the same words', () => {
+  const words = ['scripts/adapter.mjs', 'engine/webgpu/adapter.ts'].map(
+    file => /\/llvmpipe.*\/i/.exec(readFileSync(join(repositoryRoot, file), 'utf8'))?.[0],
+  );
+  assert.ok(words[0]);
+  assert.is(words[0], words[1]);
+});
 
 test.run();

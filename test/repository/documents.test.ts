@@ -14,7 +14,7 @@ const manifest = JSON.parse(read('package.json')) as {
   version: string;
   scripts: Record<string, string>;
   bin: Record<string, string>;
-  exports: Record<string, Record<string, string>>;
+  exports: Record<string, string | Record<string, string>>;
   files: string[];
   dependencies: Record<string, string>;
 };
@@ -126,7 +126,7 @@ test('the changelog has dated versions with sorted kinds of changes', () => {
 test('what package.json points at is there after a build', () => {
   const targets = [
     ...Object.values(manifest.bin),
-    ...Object.values(manifest.exports).flatMap(entry => Object.values(entry)),
+    ...Object.values(manifest.exports).flatMap(entry => (typeof entry === 'string' ? entry : Object.values(entry))),
   ];
   for (const target of targets) assert.ok(existsSync(join(repositoryRoot, target)), target);
   assert.match(read(Object.values(manifest.bin)[0]!), /^#!\/usr\/bin\/env node\n/);

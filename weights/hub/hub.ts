@@ -1,7 +1,8 @@
 // Models from the HuggingFace hub, or from a folder. Source of the protocol: huggingface_hub/file_download.py.
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { DownloadError, FileError } from '../../engine/errors.ts';
+import { describe } from '../../engine/describe.ts';
+import { DownloadError, FileError, OptionError } from '../../engine/errors.ts';
 import { checkpointFileNames } from '../checkpoint.ts';
 import { makeFolder } from '../files.ts';
 import { readShardIndex } from '../safetensors-file.ts';
@@ -49,6 +50,7 @@ export async function resolveModel(
   options: HubOptions = {},
   parts: ModelParts = everything,
 ): Promise<string> {
+  checkName(idOrFolder);
   const status = await stat(idOrFolder).catch(() => undefined);
   if (status?.isDirectory()) return resolve(idOrFolder);
   if (status !== undefined)
@@ -71,6 +73,7 @@ export async function downloadSnapshot(
   options: HubOptions = {},
   parts: ModelParts = everything,
 ): Promise<string> {
+  checkName(id);
   const settings = hubSettings(options);
   const snapshot = await Snapshot.find(new CachedRepository(settings.cacheDir, id), settings, parts);
   if (!(await snapshot.fetch('config.json'))) throw await snapshot.lacks('config.json');
@@ -78,6 +81,11 @@ export async function downloadSnapshot(
   if (parts.weights) await fetchWeights(snapshot);
   await snapshot.remember();
   return snapshot.folder;
+}
+
+function checkName(name: unknown): void {
+  if (typeof name === 'string') return;
+  throw new OptionError(`hub: expected a model folder or a name on the hub, got ${describe(name)}`);
 }
 
 async function fetchWeights(snapshot: Snapshot): Promise<void> {
