@@ -3,9 +3,17 @@
  * Boxes are [x, y, width, height] in pixels of the original image. See https://cocodataset.org/#format-data and #format-results.
  */
 
-import { describe } from '../../engine/describe.ts';
-import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { ShapeError } from '../../engine/errors.ts';
 import { checkHostTensor, type HostTensor } from '../../engine/host-tensor.ts';
+import {
+  requireFinite,
+  requireInteger,
+  requireList,
+  requireNumbers,
+  requireObject,
+  requireUniqueIds,
+  unexpected,
+} from './checks.ts';
 import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
 
 export interface CocoImage {
@@ -173,52 +181,9 @@ export function hasBox<Result extends { readonly bbox?: unknown }>(result: Resul
   return result.bbox !== undefined && !(Array.isArray(result.bbox) && result.bbox.length === 0);
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
-export function requireObject(value: unknown, where: string): JsonObject {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw unexpected(where, 'an object', value);
-  return value as JsonObject;
-}
-
-export function requireList(object: JsonObject, key: string, where = key): readonly unknown[] {
-  const value = object[key];
-  if (!Array.isArray(value)) throw unexpected(where, 'a list', value);
-  return value;
-}
-
-export function requireInteger(value: unknown, where: string): number {
-  if (!Number.isSafeInteger(value)) throw unexpected(where, 'a whole number', value);
-  return value as number;
-}
-
-export function requireFinite(value: unknown, where: string): number {
-  if (!Number.isFinite(value)) throw unexpected(where, 'a number', value);
-  return value as number;
-}
-
-export function requireUniqueIds(entries: readonly unknown[], where: string): void {
-  const seen = new Set<unknown>();
-  entries.forEach((entry, index) => {
-    const { id } = entry as { id: unknown };
-    if (seen.has(id)) throw new OptionError(`${where}[${index}].id: expected ids that occur once, got ${id} again`);
-    seen.add(id);
-  });
-}
-
-export function unexpected(where: string, expected: string, value: unknown): OptionError {
-  return new OptionError(`${where}: expected ${expected}, got ${describe(value)}`);
-}
-
 /** The elements of a list or tensor of one dimension. */
 function numbersOf(values: ArrayLike<number> | { readonly data: ArrayLike<number> }): ArrayLike<number> {
   return 'data' in values ? values.data : values;
-}
-
-function requireNumbers(value: unknown, where: string, count?: number): void {
-  if (!Array.isArray(value) || (count !== undefined && value.length !== count)) {
-    throw unexpected(where, count === undefined ? 'a list of numbers' : `a list of ${count} numbers`, value);
-  }
-  for (const [index, number] of value.entries()) requireFinite(number, `${where}[${index}]`);
 }
 
 function requireCount(name: string, got: number, expected: number): void {

@@ -7,15 +7,8 @@
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor, sameShape } from '../../engine/host-tensor.ts';
 import { formatFixed } from '../rounding.ts';
-import {
-  type CocoCategory,
-  requireFinite,
-  requireInteger,
-  requireList,
-  requireObject,
-  requireUniqueIds,
-  unexpected,
-} from './coco-format.ts';
+import { requireFinite, requireInteger, requireList, requireObject, requireUniqueIds, unexpected } from './checks.ts';
+import type { CocoCategory } from './coco-format.ts';
 
 export interface PanopticCategory extends CocoCategory {
   /** 1 for countable things, 0 for stuff. */
