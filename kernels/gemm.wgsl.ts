@@ -168,7 +168,7 @@ function tileOf(form: GemmForm): { tileRows: number; tileColumns: number } {
 
 // The end is a loop over an array of the sums: compilers take their time over an epilogue that is repeated for every row.
 
-/** Quads of K that the untiled forms sum apart: fewer would cost time, more would round worse. */
+/** Quads of K that the untiled forms sum apart where there is one tap: fewer would cost time, more would round worse. */
 const QUADS_PER_SUM = 128;
 
 /**

@@ -116,11 +116,8 @@ class JoinedConv2d extends Module {
     return conv2d(x, loaded(this.#own, this));
   }
 
-  override dispose(): void {
-    this.#shared?.dispose();
-    this.#own?.dispose();
-    this.#shared = undefined;
-    this.#own = undefined;
+  protected override get packed(): unknown {
+    return [this.#shared, this.#own];
   }
 }
 

@@ -1,3 +1,4 @@
+import { DeviceError } from '../errors.ts';
 import { BufferPool, type BufferPoolOptions, type PooledBuffer } from './buffer-pool.ts';
 import { BUFFER_USAGE, MAP_MODE_WRITE } from './constants.ts';
 import { calmly } from './polling.ts';
@@ -27,10 +28,16 @@ export class UploadBuffers extends BufferPool {
     return byteLength >= LEAST_BYTES && taken + byteLength <= MOST_BYTES_PER_BATCH;
   }
 
-  /** A buffer that holds `data`, to be copied from. @throws OutOfMemoryError */
+  /** A buffer that holds `data`, to be copied from. @throws OutOfMemoryError; DeviceError where the adapter is gone */
   fill({ buffer, byteOffset, byteLength }: Float32Array | Int32Array): PooledBuffer {
     const filled = this.take(byteLength);
-    new Uint8Array(filled.gpuBuffer.getMappedRange(0, byteLength)).set(new Uint8Array(buffer, byteOffset, byteLength));
+    let mapped: ArrayBuffer;
+    try {
+      mapped = filled.gpuBuffer.getMappedRange(0, byteLength);
+    } catch (cause) {
+      throw new DeviceError(`webgpu device: expected memory to write to, got: ${String(cause)}`, { cause });
+    }
+    new Uint8Array(mapped).set(new Uint8Array(buffer, byteOffset, byteLength));
     filled.gpuBuffer.unmap();
     return filled;
   }

@@ -39,7 +39,11 @@ class WebGpuStorage implements Storage {
   }
 }
 
-interface RecordedLaunch extends Step {
+interface BufferStep extends Step {
+  readonly buffers: readonly PooledBuffer[];
+}
+
+interface RecordedLaunch extends BufferStep {
   readonly kernel: string;
   readonly stage: string;
   readonly cost: Cost;
@@ -51,7 +55,7 @@ interface RecordedLaunch extends Step {
   readonly workgroups: readonly [number, number, number];
 }
 
-interface RecordedCopy extends Step {
+interface RecordedCopy extends BufferStep {
   /** From the first to the second. */
   readonly buffers: readonly [PooledBuffer, PooledBuffer];
   readonly byteLength: number;
@@ -112,6 +116,8 @@ export class WebGpuDevice extends Device {
     string,
     { readonly bindGroup: GPUBindGroup; readonly buffers: readonly PooledBuffer[] }
   >();
+  /** The adapter refused work: the next batch makes them anew. */
+  #bindingsFailed = false;
   readonly #bindGroupKeys = new Map<PooledBuffer, Set<string>>();
   readonly #maximumStorageBuffers: number;
   readonly #uniformAlignment: number;
@@ -284,7 +290,7 @@ export class WebGpuDevice extends Device {
     const bytes = (isShared ? data.slice() : data) as Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
     if (byteLength > 0) {
       const write = () => this.gpuDevice.queue.writeBuffer(storage.buffer.gpuBuffer, 0, bytes);
-      const step: Step = { inputs: [], outputs: [storage] };
+      const step: BufferStep = { inputs: [], outputs: [storage], buffers: [storage.buffer] };
       this.#scoped(ALL_ERRORS, write, error => this.#fail(errorOf(error.constructor.name, error.message), [step]));
     }
     return storage;
@@ -380,6 +386,7 @@ export class WebGpuDevice extends Device {
       await this.#compilePipelines(batch);
       if (this.#lost === undefined) {
         this.#sealed.delete(batch);
+        if (this.#bindingsFailed) this.#forgetBindings();
         if (this.timings === undefined) this.#submitChecked(batch.commands, batch);
         else await this.#submitTimed(batch, this.timings);
       }
@@ -456,6 +463,7 @@ export class WebGpuDevice extends Device {
 
   /** One that the adapter refused must not be used again. */
   #forgetBindings(): void {
+    this.#bindingsFailed = false;
     this.#bindGroups.clear();
     this.#bindGroupKeys.clear();
     this.#uniformBuffers.destroy();
@@ -481,7 +489,7 @@ export class WebGpuDevice extends Device {
     if (this.timedBy === 'timestamp queries') {
       const timestamps = new Timestamps(this.gpuDevice);
       try {
-        this.#submitChecked(batch.commands, batch, timestamps);
+        this.#submitChecked(batch.commands, batch, { timestamps });
         await this.#watch(timestamps.read().then(add));
       } finally {
         timestamps.destroy();
@@ -490,8 +498,9 @@ export class WebGpuDevice extends Device {
     }
     const elapsed: number[] = [];
     for (const command of batch.commands) {
+      if (this.#lost !== undefined) return;
       const start = performance.now();
-      this.#submitChecked([command], batch);
+      this.#submitChecked([command], batch, { spoilt: batch.commands }); // They share their uniforms.
       await calmly(() => this.gpuDevice.queue.onSubmittedWorkDone());
       if ('pipeline' in command) elapsed.push(performance.now() - start);
     }
@@ -516,12 +525,16 @@ export class WebGpuDevice extends Device {
   }
 
   /** Submits commands whose errors, told later, spoil what they write. */
-  #submitChecked(commands: readonly Command[], batch: Batch, timestamps?: Timestamps): void {
-    const unchecked: CheckedCommands = { commands, done: false };
+  #submitChecked(
+    commands: readonly Command[],
+    batch: Batch,
+    { timestamps, spoilt = commands }: { timestamps?: Timestamps; spoilt?: readonly Command[] } = {},
+  ): void {
+    const unchecked: CheckedCommands = { commands: spoilt, done: false };
     this.#unchecked.add(unchecked);
     const failed = (error: DetrError) => {
-      this.#fail(error, commands);
-      this.#forgetBindings();
+      this.#fail(error, spoilt);
+      this.#bindingsFailed = true;
     };
     this.#scoped(
       ALL_ERRORS,
@@ -564,17 +577,18 @@ export class WebGpuDevice extends Device {
   }
 
   #watch(check: Promise<unknown>): Promise<unknown> {
-    // A check only rejects when the device is lost, which is reported as such.
+    // A check only rejects when the device is lost, which is reported as such, or for timings, which are missing then.
     const watched = check.catch(() => {}).finally(() => this.#checks.delete(watched));
     this.#checks.add(watched);
     return watched;
   }
 
   /** Tells the next who waits, and all who read what the steps, where they are known, should have written. */
-  #fail(error: DetrError, steps: readonly Step[] = []): void {
-    // The first error says what went wrong, those that follow from it say less.
-    this.#failure ??= failureOf(steps.flatMap(({ outputs }) => outputs)) ?? error;
-    spoil(steps, this.#failure, this.#pendingCommands());
+  #fail(error: DetrError, steps: readonly BufferStep[] = []): void {
+    // Work with memory that the system refused is refused as well, in words that say less.
+    const cause = failureOf(steps.flatMap(({ buffers }) => buffers)) ?? error;
+    this.#failure ??= cause;
+    spoil(steps, cause, this.#pendingCommands());
   }
 
   *#pendingCommands(): Generator<Command> {
@@ -594,8 +608,9 @@ export class WebGpuDevice extends Device {
     const error = await outcome;
     if (error !== undefined) await new Promise(resolve => setTimeout(resolve)); // a loss is told right after
     this.#assertAlive();
-    const failure = this.#failure ?? failureOf(results) ?? error;
-    this.#failure = undefined;
+    const own = failureOf(results);
+    const failure = own ?? this.#failure ?? error;
+    if (own === undefined || own === this.#failure) this.#failure = undefined;
     if (failure !== undefined) throw failure;
   }
 

@@ -270,7 +270,7 @@ function maskOf(result: CocoResult, image: CocoImage): Rle {
   if (result.segmentation === undefined && !hasBox(result)) {
     throw new OptionError(`${where}: expected a segmentation or bbox, got neither`);
   }
-  const mask = result.segmentation ?? [cornersOf(result.bbox!)];
+  const mask = result.segmentation === undefined ? [cornersOf(result.bbox!)] : result.segmentation;
   return inEntry(where, () => rleFromSegmentation(mask, image.height, image.width));
 }
 

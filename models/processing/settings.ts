@@ -96,7 +96,7 @@ export function parseConfig(config: ProcessorConfig, where: string, overrides: S
   }
   const input: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(config)) input[camelCase(key)] = value;
-  // As HuggingFace: null leaves the default of everything else, but is no yes.
+  // As in transformers 5, null is no yes; of all else it leaves the default.
   for (const name of flagNames) if (input[name] === null) input[name] = false;
   overrideSettings(overrides, defaultSettings, where); // Throws for those that do not fit.
   for (const [name, value] of Object.entries(overrides)) if ((value ?? null) !== null) input[name] = value;
@@ -110,7 +110,15 @@ export function parseConfig(config: ProcessorConfig, where: string, overrides: S
   return withMaxSize(settings, overrides, where);
 }
 
-const flagNames = ['doResize', 'doRescale', 'doNormalize', 'doPad', 'doConvertAnnotations'] as const;
+/** What can be left out. */
+const flagNames = [
+  'doResize',
+  'doRescale',
+  'doNormalize',
+  'doPad',
+  'padAndReturnPixelMask',
+  'doConvertAnnotations',
+] as const;
 
 /**
  * `base` with the overrides that are given. Null stands for the base's value.

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DeviceError, OutOfMemoryError, ShaderError } from '../../engine/index.ts';
+import { DeviceError, OutOfMemoryError, ShaderError, type Tensor } from '../../engine/index.ts';
 import { WebGpuDevice } from '../../engine/webgpu/webgpu-device.ts';
 import { AFFINE, affine, REFUSED_AFFINE, rejection, values } from './affine.ts';
 
@@ -165,6 +165,52 @@ if (probe === undefined) {
     },
   );
 
+  for (const timedBy of ['timestamp queries', 'wall time'] as const) {
+    testOnDevice(`what fails in a profile by ${timedBy} spoils no less`, async device => {
+      (device as { timedBy: string }).timedBy = timedBy;
+      const x = device.tensor({ shape: [64], data: values(64) });
+      await affine(x, 2).read();
+      let outputs: Tensor[] = [];
+      const profile = device.profile(async () => {
+        const refused = affine(x, 3, 0, REFUSED_AFFINE);
+        outputs = [refused, affine(x, 7), affine(refused, 2, 5)];
+        await device.finish();
+      });
+      const error = await rejection(profile);
+      assert.instance(error, DeviceError);
+      for (const output of outputs) assert.is(await rejection(output.read()), error);
+      const { result, timings } = await device.profile(() => affine(x, 2).read());
+      assert.is(result.data[5], 10);
+      assert.is(timings.length, 1);
+    });
+  }
+
+  for (const [state, code] of [['submitted', REFUSED_AFFINE] as const, ['waiting', 'not a shader, and new'] as const]) {
+    testOnDevice(`a failure reaches the batches after it that are ${state} when it is told`, async device => {
+      const x = device.tensor({ shape: [64], data: values(64) });
+      await affine(x, 2).read();
+      if (state === 'submitted') await rejection(affine(x, 3, 0, code).read()); // compiles it
+      const refused = affine(x, 3, 0, code);
+      const first = device.finish().catch(() => {});
+      for (let turn = 0; turn < 4; turn++) await null;
+      const after = affine(refused, 2, 5);
+      await Promise.all([first, device.finish().catch(() => {})]);
+      await device.finish().catch(() => {});
+      assert.instance(await rejection(after.read()), DeviceError);
+    });
+  }
+
+  testOnDevice('of two failures each is told to those whom it concerns', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const refused = affine(x, 3, 0, REFUSED_AFFINE);
+    const old = await rejection(refused.read());
+    const other = affine(x, 1, 0, 'not a shader');
+    const [again, error] = await Promise.all([rejection(refused.read()), rejection(other.read())]);
+    assert.is(again, old);
+    assert.instance(error, ShaderError);
+    assert.is(await rejection(other.read()), error);
+  });
+
   testOnDevice('a value that could not be written is never read as if it were right', async device => {
     const { queue } = device.gpuDevice;
     const { writeBuffer } = queue;
@@ -225,20 +271,24 @@ if (probe === undefined) {
       const { gpuDevice } = device;
       const { createBuffer } = gpuDevice;
       const x = device.tensor({ shape: [4], data: values(4) });
-      await x.read();
+      await affine(x, 2).read(); // has the uniforms made
       const pass = async () => {
         const output = device.scope(() => affine(device.tensor({ shape: [200_000], data: values(200_000) }), 2));
         assert.is((await output.read()).data[199_999], 399_998);
         output.dispose();
       };
-      await pass();
       const { reservedBytes } = device.memory;
+      let refused = 0;
       gpuDevice.createBuffer = descriptor => {
         const buffer = createBuffer.call(gpuDevice, descriptor);
-        if (descriptor.mappedAtCreation) buffer.mapAsync = () => Promise.reject(new Error('not to be mapped'));
+        if (descriptor.mappedAtCreation) {
+          refused += 1;
+          buffer.mapAsync = () => Promise.reject(new Error('not to be mapped'));
+        }
         return buffer;
       };
       for (let run = 0; run < 3; run++) await pass();
+      assert.is(refused, 3);
       gpuDevice.createBuffer = createBuffer;
       for (let batch = 0; batch < 12; batch++) await x.read();
       assert.ok(device.memory.reservedBytes <= reservedBytes, `${device.memory.reservedBytes} bytes are kept`);

@@ -277,6 +277,7 @@ test('the processor is the one that preprocessor_config.json names, else that of
     return (await AutoImageProcessor.fromPretrained(folder)).constructor.name;
   };
   assert.is(await named({ image_processor_type: 'DetrImageProcessorFast' }), 'DetrImageProcessor');
+  assert.is(await named({ image_processor_type: 'DetrImageProcessorPil' }), 'DetrImageProcessor');
   await rejectsWith(() => named({}), FileError, /config\.json: no such file/);
   write('config.json', { model_type: 'conditional_detr' });
   assert.is(await named({}), 'ConditionalDetrImageProcessor');

@@ -160,6 +160,8 @@ for (const name of modelDeviceNames) {
     const model = await DetrForSegmentation.fromConfig(small, { device });
     await model.forward({ pixelValues: picture(65, 97) });
     const live = tensorBytes(device);
+    const weights = [...model.tensors()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    assert.is(weights, live - before, 'all of its weights');
     for (let pass = 0; pass < 10; pass++) await model.forward({ pixelValues: picture(33 + pass, 97) });
     assert.is(tensorBytes(device), live);
     model.dispose();

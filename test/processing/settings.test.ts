@@ -74,6 +74,8 @@ test('null is a no for what can be left out, and the default of all else', () =>
     doPad: false,
     doConvertAnnotations: false,
   });
+  assert.is(parseConfig({ do_convert_annotations: null }, 'test').doConvertAnnotations, false);
+  assert.is(parseConfig({ pad_and_return_pixel_mask: null }, 'test').doPad, false);
 });
 
 test('every form of size, padding and filter', () => {

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { describe } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
 import { checkOptionNames } from '../../engine/options.ts';
+import { longestTimer } from './pause.ts';
 
 /** How a model is fetched from the hub, and how it is cached. */
 export interface HubOptions {
@@ -51,9 +52,6 @@ export interface HubSettings {
   readonly attempts: number;
   readonly retryDelayMilliseconds: number;
 }
-
-/** Timers that are to last longer go off at once. */
-const longestTimer = 2 ** 31 - 1;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
