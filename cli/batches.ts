@@ -17,6 +17,20 @@ interface SizedPicture extends Picture {
   readonly inputSize: string;
 }
 
+/** A picture, or why it could not be read. */
+type Entry = SizedPicture | { readonly path: string; readonly error: unknown };
+
+/** What became of an entry. */
+type Attempt<Result> = { readonly result: Result } | { readonly error: unknown };
+
+/** A batch that went through the model. */
+interface RunBatch<Result> {
+  readonly batch: readonly Entry[];
+  readonly attempts: readonly Attempt<Result>[];
+  /** What comes after it, for the progress bar. */
+  readonly nextPath: string;
+}
+
 export interface Failure {
   readonly path: string;
   readonly message: string;
@@ -25,7 +39,7 @@ export interface Failure {
 export interface BatchOptions<Result> {
   /** Pictures that are read together; those of them that the model gets in one size go through it together. */
   readonly batchSize: number;
-  /** Work stops before the next batch once this is aborted. */
+  /** No batch begins once this is aborted. */
   readonly signal: AbortSignal;
   /**
    * The size in which the model gets a picture. Pictures of different sizes would be padded to one, and padding changes what
@@ -42,6 +56,20 @@ export interface BatchOptions<Result> {
 /** What `finish` throws when the other pictures would fare no better; the run ends with its cause. */
 export class RunEnded extends Error {}
 
+/** A disk that is full, or a folder that nobody may write to, takes nothing else either. */
+const hopelessCodes = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EIO']);
+
+/** Runs `write`, which writes a file of results. @throws RunEnded where no other file could be written either */
+export function writeResults(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    const code = ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code;
+    if (code !== undefined && hopelessCodes.has(code)) throw new RunEnded('nothing can be written', { cause: error });
+    throw error;
+  }
+}
+
 export interface Outcome {
   readonly finished: number;
   readonly failures: readonly Failure[];
@@ -50,8 +78,8 @@ export interface Outcome {
 
 /**
  * Takes pictures through a model in batches, whose size does not change what is found in a picture. A picture that cannot be
- * read, or on which the model fails, is recorded and the others go on; while one batch is on the device the next is read.
- * Shows progress on a terminal.
+ * read, or on which the model fails, is recorded and the others go on. While a batch is on the device, the next is read and the
+ * one before is printed and written. Shows progress on a terminal.
  */
 export async function processBatches<Result>(
   inputs: readonly InputFile[],
@@ -68,7 +96,7 @@ export async function processBatches<Result>(
     failures.push(failure);
     progress.above(() => options.onFailure?.(failure));
   };
-  const read = async (start: number): Promise<(SizedPicture | { path: string; error: unknown })[]> => {
+  const read = async (start: number): Promise<Entry[]> => {
     const batch = inputs.slice(start, start + batchSize);
     return Promise.all(
       batch.map(async ({ path, bytes, problem }, offset) => {
@@ -83,64 +111,67 @@ export async function processBatches<Result>(
     );
   };
   /** Together if possible; one by one when that fails, so that one picture's failure is not its neighbours'. */
-  const runSafely = async (pictures: readonly Picture[]): Promise<(Result | undefined)[]> => {
+  const runSafely = async (pictures: readonly Picture[]): Promise<Attempt<Result>[]> => {
     try {
-      return [...(await run(pictures))];
+      return (await run(pictures)).map(result => ({ result }));
     } catch (error) {
-      const [only] = pictures;
-      if (pictures.length === 1) {
-        fail(only!.path, error);
-        return [undefined];
-      }
       if (!isFaultOfInput(error)) throw error;
-      const results: (Result | undefined)[] = [];
-      for (const picture of pictures) results.push(...(await runSafely([picture])));
-      return results;
+      if (pictures.length === 1) return [{ error }];
+      const attempts: Attempt<Result>[] = [];
+      for (const picture of pictures) attempts.push(...(await runSafely([picture])));
+      return attempts;
     }
   };
-  /** Those of one input size together. Returns the results in the order of the pictures. */
-  const runBySize = async (pictures: readonly SizedPicture[]): Promise<(Result | undefined)[]> => {
+  /** Those of one input size together. Returns what became of each entry, in their order. */
+  const runBatch = async (batch: readonly Entry[]): Promise<Attempt<Result>[]> => {
+    const attempts = new Array<Attempt<Result>>(batch.length);
     const places = new Map<string, number[]>();
-    for (const [place, { inputSize }] of pictures.entries()) {
-      const alike = places.get(inputSize);
-      if (alike === undefined) places.set(inputSize, [place]);
-      else alike.push(place);
+    for (const [place, entry] of batch.entries()) {
+      if ('error' in entry) attempts[place] = { error: entry.error };
+      else places.set(entry.inputSize, [...(places.get(entry.inputSize) ?? []), place]);
     }
-    const results = new Array<Result | undefined>(pictures.length);
     for (const alike of places.values()) {
-      const found = await runSafely(alike.map(place => pictures[place]!));
-      for (const [index, place] of alike.entries()) results[place] = found[index];
+      const found = await runSafely(alike.map(place => batch[place] as SizedPicture));
+      for (const [index, place] of alike.entries()) attempts[place] = found[index]!;
     }
-    return results;
+    return attempts;
+  };
+  /** Tells of each entry in order, so that output comes in the order of the inputs. */
+  const finishBatch = async ({ batch, attempts, nextPath }: RunBatch<Result>): Promise<void> => {
+    for (const [place, entry] of batch.entries()) {
+      const attempt = attempts[place]!;
+      try {
+        if ('error' in attempt) throw attempt.error;
+        progress.clear();
+        await finish(entry as SizedPicture, attempt.result);
+        finished++;
+      } catch (error) {
+        fail(entry.path, error);
+      }
+    }
+    progress.advance(batch.length, nextPath);
   };
 
+  let running: Promise<RunBatch<Result>> | undefined;
   try {
     let next = read(0);
     for (let start = 0; start < inputs.length && !signal.aborted; start += batchSize) {
       progress.show(inputs[start]!.path);
       const batch = await next;
-      const pictures: SizedPicture[] = [];
-      for (const entry of batch) {
-        if ('error' in entry) fail(entry.path, entry.error);
-        else pictures.push(entry);
-      }
-      const running = runBySize(pictures);
+      const previous = await running;
+      const nextPath = inputs[start + batchSize]?.path ?? '';
+      running = runBatch(batch).then(attempts => ({ batch, attempts, nextPath }));
+      running.catch(() => {}); // It is waited for below.
       next = start + batchSize < inputs.length ? read(start + batchSize) : Promise.resolve([]);
-      const results = await running;
-      for (const [place, picture] of pictures.entries()) {
-        const result = results[place];
-        if (result === undefined) continue;
-        try {
-          progress.clear();
-          await finish(picture, result);
-          finished++;
-        } catch (error) {
-          fail(picture.path, error);
-        }
-      }
-      progress.advance(batch.length, inputs[start + batchSize]?.path ?? '');
+      if (previous === undefined) continue;
+      await new Promise(resolve => setImmediate(resolve)); // The device gets its work first.
+      await finishBatch(previous);
     }
+    const last = await running;
+    running = undefined;
+    if (last !== undefined) await finishBatch(last);
   } finally {
+    await running?.catch(() => {}); // Whoever owns the model may free it next.
     progress.clear();
   }
   return { finished, failures, interrupted: finished + failures.length < inputs.length };
@@ -159,6 +190,7 @@ export function printAsJson({ path, message }: Failure): void {
 /** Says at the end what went wrong, and returns the exit code. */
 export function conclude(outcome: Outcome, total: number): number {
   process.stderr.write(summarize(outcome, total));
+  if (outcome.interrupted) return exitCodes.interrupted;
   return outcome.failures.length > 0 ? exitCodes.failure : exitCodes.success;
 }
 

@@ -91,7 +91,7 @@ async function withInterrupt(run: (signal: AbortSignal) => Promise<number>): Pro
   process.on('SIGTERM', interrupt);
   try {
     const exitCode = await run(controller.signal);
-    return controller.signal.aborted ? stopped : exitCode;
+    return exitCode === exitCodes.interrupted ? stopped : exitCode; // It may have come to its end all the same.
   } catch (error) {
     if (controller.signal.aborted && error === controller.signal.reason) return stopped;
     throw error;

@@ -256,7 +256,11 @@ export class Conv2d extends Module {
     }
     const { scale, shift } = await this.#norm.affine(read);
     const filterSize = weight.data.length / scale.length;
-    const folded = weight.data.map((value, index) => value * scale[Math.floor(index / filterSize)]!);
+    const folded = new Float32Array(weight.data.length);
+    for (let channel = 0, index = 0; channel < scale.length; channel++) {
+      const factor = scale[channel]!;
+      for (const end = index + filterSize; index < end; index++) folded[index] = weight.data[index]! * factor;
+    }
     const foldedBias = Float32Array.from(
       shift,
       (value, channel) => value + (bias?.data[channel] ?? 0) * scale[channel]!,

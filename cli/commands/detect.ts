@@ -2,7 +2,7 @@ import { AutoImageProcessor, AutoModelForObjectDetection } from '../../models/au
 import { drawDetections } from '../../models/images/draw.ts';
 import { writePng } from '../../models/images/files.ts';
 import { makeFolder } from '../../weights/files.ts';
-import { conclude, type Picture, printAsJson, processBatches } from '../batches.ts';
+import { conclude, type Picture, printAsJson, processBatches, writeResults } from '../batches.ts';
 import { defineCommand } from '../command.ts';
 import { findPictures, outputPaths } from '../files.ts';
 import { batchOption, chooseModel, detectorOptions, embeddedSettings, withDevice } from '../models.ts';
@@ -96,7 +96,7 @@ export const detect = defineCommand({
           const boxes = objects.map(({ label, label_id, score, box }) => {
             return { label, labelId: label_id, score, box: [box.xmin, box.ymin, box.xmax, box.ymax] };
           });
-          writePng(target, drawDetections(image, boxes));
+          writeResults(() => writePng(target, drawDetections(image, boxes)));
         }
         const { width, height } = image;
         process.stdout.write(

@@ -80,7 +80,10 @@ export const parity = defineCommand({
       if (!json && dumps.length > 1) {
         process.stdout.write(`${done - failed} of ${plural(done, 'dump')} pass on ${device.name}\n`);
       }
-      if (done < dumps.length) process.stderr.write(`interrupted: ${done} of ${plural(dumps.length, 'dump')} done\n`);
+      if (done < dumps.length) {
+        process.stderr.write(`interrupted: ${done} of ${plural(dumps.length, 'dump')} done\n`);
+        return exitCodes.interrupted;
+      }
       return failed > 0 ? exitCodes.failure : exitCodes.success;
     });
   },

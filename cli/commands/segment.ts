@@ -7,7 +7,7 @@ import { drawSegmentation } from '../../models/images/draw.ts';
 import { writePng } from '../../models/images/files.ts';
 import type { Segmentation as PostProcessed } from '../../models/processing/segmentation.ts';
 import { makeFolder } from '../../weights/files.ts';
-import { conclude, type Picture, printAsJson, processBatches } from '../batches.ts';
+import { conclude, type Picture, printAsJson, processBatches, writeResults } from '../batches.ts';
 import { defineCommand } from '../command.ts';
 import { findPictures, outputPaths, refuseOverwriting, writeJsonFile } from '../files.ts';
 import {
@@ -132,8 +132,10 @@ export const segment = defineCommand({
           });
           // First what may fail: of a picture there are all files or none.
           const map = task === 'panoptic' ? panopticImage(ids) : task === 'semantic' ? labelImage(ids) : undefined;
-          writePng(overlay, drawSegmentation(image, { width, height, data: ids.data }, shown));
-          if (map !== undefined) writePng(mapOf(overlay), map);
+          writeResults(() => {
+            writePng(overlay, drawSegmentation(image, { width, height, data: ids.data }, shown));
+            if (map !== undefined) writePng(mapOf(overlay), map);
+          });
           const entry = { id: index + 1, file: path, mapName: basename(overlay), width, height, segments };
           files.push({ ...entry, ...(task === 'instance' && { masks: segments.map(({ id }) => maskOf(ids, id)) }) });
         }

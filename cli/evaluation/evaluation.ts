@@ -72,11 +72,19 @@ export async function runEvaluation<Entry, Result>(
     await rm(journal.path);
     throw new DetrError('expected pictures to measure the model on, got none that could be read; nothing is written');
   }
-  const { table, metrics, predictions } = await evaluation.score(journal.entries);
+  const score = await evaluation.score(journal.entries).catch(error => {
+    if (error !== settings.signal.reason) throw error;
+    return undefined;
+  });
+  if (score === undefined) {
+    process.stderr.write('interrupted while scoring\nrun the same command again to go on\n');
+    return exitCodes.interrupted;
+  }
+  const { table, metrics, predictions } = score;
   const report = { task: evaluation.identity.task, model: chosen.name, images, images_listed: total, ...metrics };
   await writeJsonFile(join(out, 'predictions.json'), predictions);
   await writeJsonFile(join(out, 'metrics.json'), report);
-  await rm(journal.path);
+  await rm(journal.path, { force: true }); // Whoever ran the same beside us may have been first.
   const part = images < total ? `over ${images} of ${plural(total, 'picture')}\n` : '';
   process.stdout.write(
     settings.json ? `${JSON.stringify(report)}\n` : `${part}${table}\n\npredictions and metrics in ${printable(out)}\n`,

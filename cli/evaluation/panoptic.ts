@@ -130,7 +130,7 @@ function ofCategories(
 
 async function scoreSegments(
   dataset: PanopticDataset,
-  { annotations, threshold, maskThreshold, overlapThreshold, limit }: EvaluationSettings,
+  { annotations, threshold, maskThreshold, overlapThreshold, limit, signal }: EvaluationSettings,
   mapFolder: string,
   entries: ReadonlyMap<number, Entry>,
 ): Promise<Score> {
@@ -138,6 +138,7 @@ async function scoreSegments(
   const evaluator = new PanopticEvaluator(dataset);
   const done = dataset.annotations.slice(0, limit).filter(({ image_id: id }) => entries.has(id));
   for (const { image_id: id, file_name: name } of done) {
+    signal.throwIfAborted();
     const truth = panopticIds(await readImage(join(truthFolder, name)));
     const ids = panopticIds(await readImage(join(mapFolder, name)));
     evaluator.update(id, truth, { ids, segments: entries.get(id)! });

@@ -67,19 +67,18 @@ function packGroups(sizes: Conv2dSizes, data: Float32Array): Float32Array {
   return packed;
 }
 
-/** G of F(4, 3) with the points 0, √½, -√½, √2, -√2 and infinity; its scale is the one that leaves Aᵀ and Bᵀ as they are. */
-const WEIGHT_TRANSFORM: readonly (readonly [number, number, number])[] = [
-  0,
-  Math.SQRT1_2,
-  -Math.SQRT1_2,
-  Math.SQRT2,
-  -Math.SQRT2,
-]
-  .map((point, index, points): [number, number, number] => {
-    const scale = points.reduce((product, other, at) => (at === index ? product : product * (point - other)), 1);
-    return [1 / scale, point / scale, point ** 2 / scale];
-  })
-  .concat([[0, 0, 1]]);
+/**
+ * G [6, 3] of F(4, 3) with the points 0, √½, -√½, √2, -√2 and infinity; its scale is the one that leaves Aᵀ and Bᵀ as they are.
+ */
+const WEIGHT_TRANSFORM = Float64Array.from(
+  [0, Math.SQRT1_2, -Math.SQRT1_2, Math.SQRT2, -Math.SQRT2]
+    .map((point, index, points) => {
+      const scale = points.reduce((product, other, at) => (at === index ? product : product * (point - other)), 1);
+      return [1 / scale, point / scale, point ** 2 / scale];
+    })
+    .concat([[0, 0, 1]])
+    .flat(),
+);
 
 /** POINTS in winograd.assembly.ts. */
 const POINTS = 36;
@@ -87,23 +86,25 @@ const POINTS = 36;
 /** G w Gᵀ for every 3x3 window, in float64, as [panel, 36, C, rows]. */
 function transformWeight({ channelsPerGroup, outChannels }: Conv2dSizes, data: Float32Array): Float32Array {
   const packed = new Float32Array(paddedRows(outChannels) * POINTS * channelsPerGroup);
+  const g = WEIGHT_TRANSFORM;
   const transformed = new Float64Array(18);
   let first = 0;
   for (const height of leftPanels(outChannels)) {
     for (let row = 0; row < Math.min(height, outChannels - first); row++) {
       for (let channel = 0; channel < channelsPerGroup; channel++) {
         const weight = ((first + row) * channelsPerGroup + channel) * 9;
-        WEIGHT_TRANSFORM.forEach(([g0, g1, g2], i) => {
+        for (let i = 0; i < 18; i += 3) {
           for (let j = 0; j < 3; j++) {
-            transformed[i * 3 + j] = g0 * data[weight + j]! + g1 * data[weight + 3 + j]! + g2 * data[weight + 6 + j]!;
+            const at = weight + j;
+            transformed[i + j] = g[i]! * data[at]! + g[i + 1]! * data[at + 3]! + g[i + 2]! * data[at + 6]!;
           }
-        });
-        for (let i = 0; i < 6; i++) {
-          WEIGHT_TRANSFORM.forEach(([g0, g1, g2], j) => {
-            const value = g0 * transformed[i * 3]! + g1 * transformed[i * 3 + 1]! + g2 * transformed[i * 3 + 2]!;
-            const place = first * POINTS + (i * 6 + j) * height;
-            packed[place * channelsPerGroup + channel * height + row] = value;
-          });
+        }
+        let place = first * POINTS * channelsPerGroup + channel * height + row;
+        for (let i = 0; i < 18; i += 3) {
+          const [a, b, c] = [transformed[i]!, transformed[i + 1]!, transformed[i + 2]!];
+          for (let j = 0; j < 18; j += 3, place += height * channelsPerGroup) {
+            packed[place] = g[j]! * a + g[j + 1]! * b + g[j + 2]! * c;
+          }
         }
       }
     }

@@ -130,21 +130,36 @@ const coverageOf = (distance: number) => Math.min(1, Math.max(0, 0.5 - distance)
 /** Bilinear enlargement by a whole factor into `target` [height · factor, width · factor, 3]. */
 function enlarge({ width, height, data }: Image, factor: number, target: Uint8Array): void {
   const outWidth = width * factor;
-  const outHeight = height * factor;
-  for (let row = 0; row < outHeight; row++) {
-    const y = Math.min(height - 1, Math.max(0, (row + 0.5) / factor - 0.5));
-    const y0 = Math.floor(y);
-    const y1 = Math.min(height - 1, y0 + 1);
+  /** Even and odd rows of the picture, as wide as the result; which rows they are. */
+  const stretched = [new Float64Array(3 * outWidth), new Float64Array(3 * outWidth)] as const;
+  const rows = [-1, -1];
+  const stretch = (row: number): Float64Array => {
+    const out = stretched[row % 2]!;
+    if (rows[row % 2] === row) return out;
+    rows[row % 2] = row;
     for (let column = 0; column < outWidth; column++) {
-      const x = Math.min(width - 1, Math.max(0, (column + 0.5) / factor - 0.5));
-      const x0 = Math.floor(x);
-      const x1 = Math.min(width - 1, x0 + 1);
+      const { low, high, share } = between(column, factor, width);
+      const [left, right] = [3 * (row * width + low), 3 * (row * width + high)];
       for (let channel = 0; channel < 3; channel++) {
-        const at = (fromRow: number, fromColumn: number) => data[(fromRow * width + fromColumn) * 3 + channel]!;
-        const top = at(y0, x0) + (at(y0, x1) - at(y0, x0)) * (x - x0);
-        const bottom = at(y1, x0) + (at(y1, x1) - at(y1, x0)) * (x - x0);
-        target[(row * outWidth + column) * 3 + channel] = Math.round(top + (bottom - top) * (y - y0));
+        const value = data[left + channel]!;
+        out[3 * column + channel] = value + (data[right + channel]! - value) * share;
       }
     }
+    return out;
+  };
+  for (let row = 0; row < height * factor; row++) {
+    const { low, high, share } = between(row, factor, height);
+    const [top, bottom] = [stretch(low), stretch(high)];
+    const to = 3 * row * outWidth;
+    for (let index = 0; index < top.length; index++) {
+      target[to + index] = Math.round(top[index]! + (bottom[index]! - top[index]!) * share);
+    }
   }
+}
+
+/** The two input positions that an output position lies between, and how near it is to the second. */
+function between(position: number, factor: number, size: number): { low: number; high: number; share: number } {
+  const exact = Math.min(size - 1, Math.max(0, (position + 0.5) / factor - 0.5));
+  const low = Math.floor(exact);
+  return { low, high: Math.min(size - 1, low + 1), share: exact - low };
 }

@@ -256,7 +256,7 @@ function coverSegment(
       const x = column + 0.5 - x0;
       const y = row + 0.5 - y0;
       const along = Math.min(1, Math.max(0, (x * deltaX + y * deltaY) / squaredLength));
-      const distance = Math.hypot(x - along * deltaX, y - along * deltaY);
+      const distance = Math.sqrt((x - along * deltaX) ** 2 + (y - along * deltaY) ** 2);
       const covered = Math.min(1, Math.max(0, reach + 0.5 - distance));
       const index = row * width + column;
       if (covered > coverage[index]!) coverage[index] = covered;

@@ -2,7 +2,7 @@
 // it allocates what a header announces, inflates interlaced pictures without a bound, hands out uninitialised memory for
 // a damaged compressed stream, and blackens transparent colours. So the size is read first, the compressed pixels are
 // inflated once within that size's bound, and pngjs is given the chunks that make up the pixels and no others.
-import { inflateSync } from 'node:zlib';
+import { constants, inflateSync } from 'node:zlib';
 import { PNG } from 'pngjs';
 import { FileError } from '../../engine/errors.ts';
 import { callCodec, type PictureFile } from './codec.ts';
@@ -182,8 +182,10 @@ export function encodePng(image: Image): Uint8Array {
   return PNG.sync.write({ width, height, data: Buffer.from(data.buffer, data.byteOffset, data.length) } as PNG, {
     colorType,
     inputColorType: colorType,
-    deflateLevel: 6,
-    deflateStrategy: 0,
-    filterType: 4, // Paeth, which is near the best choice for photographs and masks alike
+    // Differences to the row above, and of them runs only: a tenth of the time of the best filters and searches, for files
+    // that are a fifth larger.
+    filterType: 2,
+    deflateStrategy: constants.Z_RLE,
+    deflateLevel: 1,
   });
 }

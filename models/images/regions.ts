@@ -21,12 +21,17 @@ export function enlargeMap({ width, height, data }: SegmentationMap, factor: num
     const offset = (step + 0.5) / factor - 0.5;
     return [0.5 * (0.5 - offset) ** 2, 0.75 - offset ** 2, 0.5 * (0.5 + offset) ** 2];
   });
+  const alone = withoutOtherNeighbours(data, width, height);
   const votes = new Map<number, number>();
   for (let row = 0; row < height * factor; row++) {
     const y = Math.floor(row / factor);
     const rowWeights = weights[row % factor]!;
     for (let column = 0; column < width * factor; column++) {
       const x = Math.floor(column / factor);
+      if (alone[y * width + x]) {
+        ids[row * width * factor + column] = data[y * width + x]!;
+        continue;
+      }
       const columnWeights = weights[column % factor]!;
       votes.clear();
       let winner = 0;
@@ -48,6 +53,22 @@ export function enlargeMap({ width, height, data }: SegmentationMap, factor: num
     }
   }
   return ids;
+}
+
+/** 1 for the pixels inside the map whose eight neighbours have the same id. */
+function withoutOtherNeighbours(data: ArrayLike<number>, width: number, height: number): Uint8Array {
+  const alone = new Uint8Array(width * height);
+  for (let y = 1; y < height - 1; y++) {
+    for (let x = 1; x < width - 1; x++) {
+      const at = y * width + x;
+      let same = 1;
+      for (let row = at - width; row <= at + width; row += width) {
+        if (data[row - 1] !== data[at] || data[row] !== data[at] || data[row + 1] !== data[at]) same = 0;
+      }
+      alone[at] = same;
+    }
+  }
+  return alone;
 }
 
 export interface InnermostPoint {

@@ -2,9 +2,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type BatchOptions, processBatches, RunEnded, summarize } from '../../cli/batches.ts';
-import { DetrError, DeviceLostError, OutOfMemoryError } from '../../engine/errors.ts';
+import { type BatchOptions, processBatches, RunEnded, summarize, writeResults } from '../../cli/batches.ts';
+import { DetrError, DeviceLostError, FileError, OutOfMemoryError } from '../../engine/errors.ts';
 import { writePng } from '../../models/images/files.ts';
+import { fileSystemError } from '../../weights/files.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 
@@ -40,7 +41,9 @@ async function run(files: readonly { path: string; problem?: string }[], options
 test('pictures go through in batches and come out in order', async () => {
   const { outcome, log } = await run(inputs);
   assert.equal(outcome, { finished: 7, failures: [], interrupted: false });
-  assert.equal(log, ['run 1,2,3', '0: 1', '1: 2', '2: 3', 'run 4,5,6', '3: 4', '4: 5', '5: 6', 'run 7', '6: 7']);
+  // While a batch is on the device the one before is finished.
+  const first = ['run 1,2,3', 'run 4,5,6', '0: 1', '1: 2', '2: 3'];
+  assert.equal(log, [...first, 'run 7', '3: 4', '4: 5', '5: 6', '6: 7']);
 });
 
 test('pictures of one input size go through together, and come out in order all the same', async () => {
@@ -52,8 +55,8 @@ test('pictures of one input size go through together, and come out in order all 
     },
   });
   assert.equal(log, [
-    ...['failed 3.png', 'run 1,3,5', 'run 2,6', '0: 1', '1: 2', '2: 3', '4: 5', '5: 6'],
-    ...['run 7', '6: 7'],
+    ...['run 1,3,5', 'run 2,6', 'run 7'],
+    ...['0: 1', '1: 2', '2: 3', 'failed 3.png', '4: 5', '5: 6', '6: 7'],
   ]);
   assert.equal(outcome.failures, [{ path: inputs[3]!.path, message: 'too narrow' }]);
 });
@@ -67,7 +70,7 @@ test('a picture that cannot be read does not stop the others', async () => {
     { path: 'x', problem: 'is odd' },
   ];
   const { outcome, log } = await run(files);
-  assert.equal(log, ['failed broken.png', 'failed none.png', 'run 1', '0: 1', 'failed x', 'run 2', '3: 2']);
+  assert.equal(log, ['run 1', 'run 2', '0: 1', 'failed broken.png', 'failed none.png', '3: 2', 'failed x']);
   assert.is(outcome.finished, 2);
   assert.equal(outcome.failures[2], { path: 'x', message: 'is odd' });
   assert.not(outcome.failures[0]!.message.includes(broken), 'the path is not said twice');
@@ -82,7 +85,7 @@ test('when a batch fails its pictures are tried one by one', async () => {
       return [100 + pictures[0]!.index];
     },
   });
-  assert.equal(log, ['failed 1.png', '0: 100', '2: 102']);
+  assert.equal(log, ['0: 100', 'failed 1.png', '2: 102']);
   assert.equal(outcome.failures, [{ path: inputs[1]!.path, message: 'too strange' }]);
 });
 
@@ -103,6 +106,39 @@ test('when nothing can be recorded any more the run ends with the reason', async
   await rejectsWith(() => run(inputs, { finish }), DetrError, /disk full/);
 });
 
+test('a full disk ends the run at once, and what concerns one file does not', async () => {
+  const failing = (code: string) => {
+    const cause = Object.assign(new Error(code), { code, syscall: 'write' });
+    return run(inputs, {
+      batchSize: 1,
+      finish: async ({ path }) =>
+        writeResults(() => {
+          throw fileSystemError(path, cause);
+        }),
+    });
+  };
+  await rejectsWith(() => failing('ENOSPC'), FileError, /0\.png: no space left on the disk/);
+  await rejectsWith(() => failing('EROFS'), FileError, /the file system is read-only/);
+  assert.is((await failing('ENAMETOOLONG')).outcome.failures.length, 7);
+});
+
+test('what was found before a device is lost is not lost', async () => {
+  const log: number[] = [];
+  const failing = run(inputs, {
+    batchSize: 1,
+    run: async ([picture]) => {
+      if (picture!.index === 2) throw new DeviceLostError('gone');
+      return [picture!.index];
+    },
+    finish: async ({ index }) => {
+      await new Promise(resolve => setTimeout(resolve, 5));
+      log.push(index);
+    },
+  });
+  await rejectsWith(() => failing, DeviceLostError, /gone/);
+  assert.equal(log, [0, 1]);
+});
+
 test('a lost device and bugs end the run', async () => {
   const failing = (error: Error) => () => run(inputs, { run: async () => Promise.reject(error) });
   await rejectsWith(failing(new DeviceLostError('gone')), DeviceLostError, /gone/);
@@ -114,15 +150,15 @@ test('a lost device and bugs end the run', async () => {
   }
 });
 
-test('an interrupt stops before the next batch', async () => {
+test('an interrupt lets the batches under way end, and begins no other', async () => {
   const controller = new AbortController();
   const { outcome, log } = await run(inputs, {
     signal: controller.signal,
     finish: async () => controller.abort(),
   });
-  assert.equal(log, ['run 1,2,3']);
-  assert.equal(outcome, { finished: 3, failures: [], interrupted: true });
-  assert.is(summarize(outcome, 7), 'interrupted: 3 of 7 pictures done\n');
+  assert.equal(log, ['run 1,2,3', 'run 4,5,6']);
+  assert.equal(outcome, { finished: 6, failures: [], interrupted: true });
+  assert.is(summarize(outcome, 7), 'interrupted: 6 of 7 pictures done\n');
 });
 
 test('no pictures, nothing to do', async () => {
