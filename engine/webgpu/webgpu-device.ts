@@ -385,10 +385,11 @@ export class WebGpuDevice extends Device {
     try {
       await this.#compilePipelines(batch);
       if (this.#lost === undefined) {
-        this.#sealed.delete(batch);
         if (this.#bindingsFailed) this.#forgetBindings();
-        if (this.timings === undefined) this.#submitChecked(batch.commands, batch);
-        else await this.#submitTimed(batch, this.timings);
+        if (this.timings !== undefined) await this.#submitTimed(batch, this.timings);
+        else if (this.traits.software) await this.#submitCalmly(batch);
+        else this.#submitChecked(batch.commands, batch);
+        this.#sealed.delete(batch);
       }
     } catch (error) {
       this.#sealed.delete(batch);
@@ -397,6 +398,15 @@ export class WebGpuDevice extends Device {
     if (this.#lost === undefined) this.#giveBackUploads(batch);
     this.#submittedBatch = batch.number;
     for (const pool of this.#pools) pool.trim(batch.number - BATCHES_KEPT_FREE);
+  }
+
+  /** Submit by submit, with turns of the event loop between them: a software adapter takes the processor away meanwhile. */
+  async #submitCalmly(batch: Batch): Promise<void> {
+    for (const part of partsOf(batch.commands)) {
+      if (this.#lost !== undefined) return;
+      this.#submitChecked(part, batch, { spoilt: batch.commands }); // They share their uniforms.
+      await new Promise(resolve => setTimeout(resolve));
+    }
   }
 
   async #compilePipelines({ commands }: Batch): Promise<void> {
