@@ -127,8 +127,13 @@ export async function processBatches<Result>(
     const attempts = new Array<Attempt<Result>>(batch.length);
     const places = new Map<string, number[]>();
     for (const [place, entry] of batch.entries()) {
-      if ('error' in entry) attempts[place] = { error: entry.error };
-      else places.set(entry.inputSize, [...(places.get(entry.inputSize) ?? []), place]);
+      if ('error' in entry) {
+        attempts[place] = { error: entry.error };
+        continue;
+      }
+      const alike = places.get(entry.inputSize);
+      if (alike === undefined) places.set(entry.inputSize, [place]);
+      else alike.push(place);
     }
     for (const alike of places.values()) {
       const found = await runSafely(alike.map(place => batch[place] as SizedPicture));

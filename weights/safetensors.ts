@@ -2,7 +2,7 @@
 // Source: https://github.com/huggingface/safetensors (README "Format" and the validation in safetensors/src/tensor.rs).
 import { describe } from '../engine/describe.ts';
 import { FileError } from '../engine/errors.ts';
-import { elementCount, formatShape, type HostTensor, isSize, type NumericArray } from '../engine/host-tensor.ts';
+import { elementCount, formatShape, type HostTensor, isShape, type NumericArray } from '../engine/host-tensor.ts';
 import { type ByteSource, memoryBytes, readRange } from './bytes.ts';
 import {
   compareFileOrder,
@@ -205,7 +205,7 @@ export function layOutSafetensors(
     if (seen.has(name)) throw new FileError({ file, tensor: name }, 'this name cannot be used or was used already');
     seen.add(name);
     const type = typeToWrite(tensor, name, file);
-    if (!tensor.shape.every(isSize)) {
+    if (!isShape(tensor.shape)) {
       const got = formatShape(tensor.shape);
       throw new FileError({ file, tensor: name }, `expected a shape of whole numbers from 0, got ${got}`);
     }

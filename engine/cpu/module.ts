@@ -59,12 +59,8 @@ async function compile(build: Build): Promise<KernelModule> {
   try {
     bytes = await readFile(url);
   } catch (cause) {
-    throw new DeviceError(
-      `cpu device: expected compiled kernels at ${url.pathname}, got none; run the build, or leave detr-webgpu out of the bundle`,
-      {
-        cause,
-      },
-    );
+    const remedy = 'run the build, or leave detr-webgpu out of the bundle';
+    throw new DeviceError(`cpu device: expected compiled kernels at ${url.pathname}, got none; ${remedy}`, { cause });
   }
   const module = await WebAssembly.compile(new Uint8Array(bytes));
   const entries = WebAssembly.Module.exports(module)

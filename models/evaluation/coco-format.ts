@@ -80,12 +80,11 @@ export interface ImageDetections {
  * @throws ShapeError if the tensors do not hold N entries each; OptionError for what is no tensor
  */
 export function toCocoResults(imageId: number, detections: ImageDetections): CocoResult[] {
-  for (const name of ['scores', 'labels', 'boxes', 'masks', 'keypoints'] as const) {
-    const value = detections?.[name];
-    const optional = name === 'masks' || name === 'keypoints';
-    if (Array.isArray(value) ? name === 'scores' || name === 'labels' : optional && value === undefined) continue;
-    checkHostTensor(value as HostTensor, `image ${imageId}: ${name}`);
-  }
+  const check = (name: keyof ImageDetections) =>
+    checkHostTensor(detections?.[name] as HostTensor, `image ${imageId}: ${name}`);
+  for (const name of ['scores', 'labels'] as const) if (!Array.isArray(detections?.[name])) check(name);
+  check('boxes');
+  for (const name of ['masks', 'keypoints'] as const) if (detections[name] !== undefined) check(name);
   const scores = numbersOf(detections.scores);
   const labels = numbersOf(detections.labels);
   const count = scores.length;
