@@ -133,7 +133,7 @@ async function processorOf(directory: string): Promise<AnyProcessorClass> {
   }
   // Old files name the feature extractor, new ones may name one of several implementations.
   const name = String(type)
-    .replace(/(?<=.)(?:Fast|Pil)$/, '')
+    .replace(/(?:Fast|Pil)$/, '')
     .replace(/FeatureExtractor$/, 'ImageProcessor');
   if (Object.hasOwn(processorsByName, name)) return processorsByName[name]!;
   const known = Object.keys(processorsByName).join(', ');

@@ -42,7 +42,10 @@ export class UploadBuffers extends BufferPool {
     return filled;
   }
 
-  /** Frees a buffer for the next upload, or for good if it can't be mapped, once what copies from it is submitted or never will be. */
+  /**
+   * Once what copies from it is submitted or never will be, frees a buffer for the next upload, or for good if it can't be
+   * mapped.
+   */
   async giveBack(filled: PooledBuffer): Promise<void> {
     try {
       await calmly(() => filled.gpuBuffer.mapAsync(MAP_MODE_WRITE));

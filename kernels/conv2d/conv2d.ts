@@ -27,7 +27,7 @@ export interface Conv2dGeometryOptions {
   readonly groups?: number;
 }
 
-/** A convolution's parameters, packed for one device. They live until `dispose()`. */
+/** A convolution's parameters, packed for one device. Who packs them disposes of their tensors. */
 export interface Conv2dWeights {
   readonly inChannels: number;
   readonly outChannels: number;
@@ -40,7 +40,6 @@ export interface Conv2dWeights {
   /** In the device's own layout. */
   readonly packed: Tensor;
   readonly bias: Tensor | undefined;
-  dispose(): void;
 }
 
 export interface Conv2dOptions {
@@ -101,7 +100,6 @@ export function packConv2d(
   const packed = device.tensor(
     device.kind === 'cpu' ? packConv2dForCpu(weight, stride, groups) : packConv2dForWebGpu(weight, { groups }),
   );
-  const biasTensor = bias === undefined ? undefined : device.tensor(bias);
   return {
     inChannels: channelsPerGroup * groups,
     outChannels,
@@ -111,11 +109,7 @@ export function packConv2d(
     dilation,
     groups,
     packed,
-    bias: biasTensor,
-    dispose() {
-      packed.dispose();
-      biasTensor?.dispose();
-    },
+    bias: bias && device.tensor(bias),
   };
 }
 

@@ -16,14 +16,13 @@ import { defineKernel, floats } from '../kernel.ts';
 import { evenParts, PACKING_COST, PANEL_COLUMNS, packTransposedPanels, taskLength } from '../matrix-product.ts';
 import { linearProgram, packLinearForWebGpu } from './linear.wgsl.ts';
 
-/** A dense layer's parameters, packed for one device. They live until `dispose()`. */
+/** A dense layer's parameters, packed for one device. Who packs them disposes of their tensors. */
 export interface LinearWeights {
   readonly inFeatures: number;
   readonly outFeatures: number;
   /** In the device's own layout. */
   readonly packed: Tensor;
   readonly bias: Tensor | undefined;
-  dispose(): void;
 }
 
 export interface LinearOptions {
@@ -47,16 +46,11 @@ export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor
     throw new ShapeError(`packLinear: expected a bias [${outFeatures}], got ${formatShape(bias.shape)}`);
   }
   const packed = device.tensor(device.kind === 'cpu' ? packForCpu(weight) : packLinearForWebGpu(weight));
-  const biasTensor = bias === undefined ? undefined : device.tensor(bias);
   return {
     inFeatures,
     outFeatures,
     packed,
-    bias: biasTensor,
-    dispose() {
-      packed.dispose();
-      biasTensor?.dispose();
-    },
+    bias: bias && device.tensor(bias),
   };
 }
 
