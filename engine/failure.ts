@@ -27,3 +27,20 @@ export function failureOf(memory: Iterable<Spoilable>): Error | undefined {
   for (const { failure } of memory) if (failure !== undefined) return failure;
   return undefined;
 }
+
+/** What went wrong and nobody was told of yet. */
+export class UntoldFailure {
+  #error: Error | undefined;
+
+  /** Of several only the first is kept; what each spoilt is told by `failureOf`. */
+  note(error: Error): void {
+    this.#error ??= error;
+  }
+
+  /** Why somebody who waits for `results` must not go on: what spoilt them, else what nobody knows of yet. */
+  tell(results: Iterable<Spoilable>): Error | undefined {
+    const failure = failureOf(results) ?? this.#error;
+    if (failure === this.#error) this.#error = undefined;
+    return failure;
+  }
+}

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { Device } from '../device.ts';
 import { DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
-import { failureOf, passFailureOn, type Step, spoil } from '../failure.ts';
+import { passFailureOn, type Step, spoil, UntoldFailure } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import { type Launch, writeScalars } from '../launch.ts';
 import { type HostArray, reserveHostArray, type Storage, type Tensor } from '../tensor.ts';
@@ -61,7 +61,7 @@ export class CpuDevice extends Device {
   #lastBatch = 0;
   #completedBatch = 0;
   #idle: Promise<void> = Promise.resolve();
-  #failure: Error | undefined;
+  readonly #untold = new UntoldFailure();
   /** When the last launch that was timed ended. */
   #lastEndMilliseconds = 0;
   #lost: DeviceLostError | undefined;
@@ -173,11 +173,10 @@ export class CpuDevice extends Device {
     return tensor.storage as CpuStorage;
   }
 
-  /** Waits for what is sent and throws what nobody was told of yet, or what spoilt the results. */
+  /** Waits for what is sent and throws what spoilt the results, or what nobody was told of yet. */
   async #settle(results: Iterable<CpuStorage>): Promise<void> {
     await this.#idle;
-    const failure = this.#failure ?? failureOf(results);
-    this.#failure = undefined;
+    const failure = this.#untold.tell(results);
     if (failure !== undefined) throw failure;
   }
 
@@ -283,8 +282,10 @@ export class CpuDevice extends Device {
     this.#batches.delete(number);
     // Batches that found no memory were never sent.
     this.#completedBatch = this.#batches.size === 0 ? this.#lastBatch : number;
-    if (batch.error !== undefined) spoil(batch.launches, batch.error, this.#pendingLaunches());
-    this.#failure ??= batch.error;
+    if (batch.error !== undefined) {
+      spoil(batch.launches, batch.error, this.#pendingLaunches());
+      this.#untold.note(batch.error);
+    }
     if (this.#batches.size === 0) for (const worker of this.#workers) worker.unref();
     batch.resolve();
   }

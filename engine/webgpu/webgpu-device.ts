@@ -1,6 +1,6 @@
 import { Device } from '../device.ts';
 import { DetrError, DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
-import { failureOf, passFailureOn, type Spoilable, type Step, spoil } from '../failure.ts';
+import { failureOf, passFailureOn, type Spoilable, type Step, spoil, UntoldFailure } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
 import {
   type AdapterTraits,
@@ -130,8 +130,7 @@ export class WebGpuDevice extends Device {
   /** What still may report an error about past calls. */
   readonly #checks = new Set<Promise<unknown>>();
   readonly #unchecked = new Set<CheckedCommands>();
-  /** What nobody was told of yet. */
-  #failure: Error | undefined;
+  readonly #untold = new UntoldFailure();
   #lost: DeviceLostError | undefined;
   readonly #onUncapturedError = ({ error }: GPUUncapturedErrorEvent): void =>
     this.#fail(errorOf(error.constructor.name, error.message));
@@ -597,7 +596,7 @@ export class WebGpuDevice extends Device {
   #fail(error: DetrError, steps: readonly BufferStep[] = []): void {
     // Work with memory that the system refused is refused as well, in words that say less.
     const cause = failureOf(steps.flatMap(({ buffers }) => buffers)) ?? error;
-    this.#failure ??= cause;
+    this.#untold.note(cause);
     spoil(steps, cause, this.#pendingCommands());
   }
 
@@ -607,7 +606,7 @@ export class WebGpuDevice extends Device {
     yield* this.#recording.commands;
   }
 
-  /** Waits for what is submitted and throws what nobody was told of yet, or what spoilt the results. */
+  /** Waits for what is submitted and throws what spoilt the results, or what nobody was told of yet. */
   async #settle(done: Promise<unknown>, results: Iterable<Spoilable>): Promise<void> {
     const outcome = done.then(
       () => undefined,
@@ -618,9 +617,7 @@ export class WebGpuDevice extends Device {
     const error = await outcome;
     if (error !== undefined) await new Promise(resolve => setTimeout(resolve)); // a loss is told right after
     this.#assertAlive();
-    const own = failureOf(results);
-    const failure = own ?? this.#failure ?? error;
-    if (own === undefined || own === this.#failure) this.#failure = undefined;
+    const failure = this.#untold.tell(results) ?? error;
     if (failure !== undefined) throw failure;
   }
 
