@@ -133,8 +133,20 @@ const ENTRY_BYTES = 36;
 /** What sets panels and points apart, in both files, so that they do not share cache sets. */
 const GAP_BYTES = 64;
 
+/**
+ * Where every output pixel comes of the input pixel in its place, planes of a single row instead: no end of a row lies
+ * within the pixels that are packed together.
+ */
+function joinRows(geometry: Conv2dGeometry): Conv2dGeometry {
+  const { height, width, outHeight, outWidth, kernelHeight, kernelWidth, stride, paddingTop, paddingLeft } = geometry;
+  const isOneToOne = kernelHeight * kernelWidth * stride === 1 && paddingTop === 0 && paddingLeft === 0;
+  if (!isOneToOne || outHeight !== height || outWidth !== width) return geometry;
+  return { ...geometry, height: 1, width: height * width, outHeight: 1, outWidth: height * width };
+}
+
 /** The method, tasks and scratch memory of a convolution; winograd.assembly.ts and conv2d.assembly.ts say what lies where. */
-export function conv2dOnCpu(geometry: Conv2dGeometry, activation: Activation, threads: number): WasmProgram {
+export function conv2dOnCpu(of: Conv2dGeometry, activation: Activation, threads: number): WasmProgram {
+  const geometry = joinRows(of);
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, groups } = geometry;
   const { kernelHeight, kernelWidth, stride, dilation, paddingTop, paddingLeft } = geometry;
   const channelsPerGroup = inChannels / groups;
