@@ -167,7 +167,12 @@ export const batchOption = {
 
 /** How masks become segments. */
 export const maskOptions = {
-  maskThreshold: number('P', { minimum: 0, maximum: 1 }, 'Pixels with at least this probability belong to a mask', 0.5),
+  maskThreshold: number(
+    'P',
+    { minimum: 0, maximum: 1 },
+    'Score times probability from which on a pixel counts in --overlap-threshold',
+    0.5,
+  ),
   overlapThreshold: number(
     'SHARE',
     { minimum: 0, maximum: 1 },

@@ -68,6 +68,9 @@ export abstract class Device {
       throw new OptionError(`device: expected auto, webgpu or cpu, got ${describe(kind)}`);
     }
     checkThreads(options.threads);
+    if (typeof (options.revectorize ?? false) !== 'boolean') {
+      throw new OptionError(`revectorize: expected true or false, got ${describe(options.revectorize)}`);
+    }
     if (kind !== 'cpu') {
       const { WebGpuDevice } = await import('./webgpu/webgpu-device.ts');
       const opening = WebGpuDevice.open({ acceptSoftware: kind === 'webgpu' });
@@ -115,10 +118,17 @@ export abstract class Device {
     return this.#adopt(shape, dtype, this.upload(data));
   }
 
-  /** A tensor with undefined contents, for a kernel to write. @throws ShapeError for a size that is no whole number from 0 */
+  /**
+   * A tensor with undefined contents, for a kernel to write.
+   * @throws ShapeError for a size that is no whole number from 0, OptionError for another type than float32 and int32
+   */
   empty<Type extends DataType = 'float32'>(shape: readonly number[], dtype?: Type): Tensor<Type> {
     if (!isShape(shape)) throw new ShapeError(`empty: expected whole sizes from 0, got ${formatShape(shape)}`);
-    return this.#adopt(shape, dtype ?? ('float32' as Type), this.allocate(elementCount(shape) * 4));
+    const type: DataType = dtype ?? 'float32';
+    if (type !== 'float32' && type !== 'int32') {
+      throw new OptionError(`empty: expected dtype float32 or int32, got ${describe(type)}`);
+    }
+    return this.#adopt(shape, type as Type, this.allocate(elementCount(shape) * 4));
   }
 
   /** A view for `Tensor.reshape`. */

@@ -37,9 +37,12 @@ export interface SegmentOptions {
   readonly subtask?: 'panoptic' | 'instance' | 'semantic';
   /** Queries with a higher score are kept, 0 … 1; default 0.9, as in transformers' pipeline. Not for semantic segmentation. */
   readonly threshold?: number;
-  /** A mask's pixels are those with a higher probability, 0 … 1; default 0.5. */
+  /**
+   * Score times probability from which on a pixel counts as part of a query's whole mask, 0 … 1; default 0.5. It decides
+   * which segments are dropped, not which pixels they get.
+   */
   readonly maskThreshold?: number;
-  /** Segments that keep a smaller part of their mask than this are dropped, 0 … 1; default 0.5. */
+  /** Segments that do not keep more than this part of their whole mask are dropped, 0 … 1; default 0.5. */
   readonly overlapMaskAreaThreshold?: number;
 }
 

@@ -3,6 +3,7 @@ import { copyFile, mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promi
 import { dirname, join, resolve } from 'node:path';
 import { FileError } from '../engine/errors.ts';
 import { elementCount } from '../engine/host-tensor.ts';
+import { checkOptionNames } from '../engine/options.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { storedDataType } from './data-types.ts';
 import { checkIsFile, fileSystemError, makeFolder, temporaryBeside } from './files.ts';
@@ -39,13 +40,14 @@ export interface ConvertResult {
  * @param source anything `openCheckpoint` opens
  * @param destination a folder that does not exist yet, or is empty
  * @throws FileError when the source cannot be read, or the destination is taken or cannot be written
- * @throws the signal's reason when it aborts
+ * @throws OptionError for an unknown option; the signal's reason when it aborts
  */
 export async function convertCheckpoint(
   source: string,
   destination: string,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
+  checkOptionNames(options, ['config', 'signal'], 'convertCheckpoint');
   await checkDestination(destination);
   const checkpoint = await openCheckpoint(source);
   try {

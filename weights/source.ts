@@ -19,7 +19,7 @@ export interface WeightSource {
    * @throws FileError when there is no such tensor or the file cannot be read
    */
   read(name: string): Promise<HostTensor<Float32Array>>;
-  /** Releases open files; reading afterwards fails. Closing twice is fine. */
+  /** Releases open files, which cannot be read afterwards. Closing twice is fine. */
   close(): Promise<void>;
 }
 

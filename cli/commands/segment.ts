@@ -50,7 +50,7 @@ export const segment = defineCommand({
   minimumOperands: 1,
   description: [
     'Segments PNG and JPEG pictures. An IMAGE may be a folder, for all pictures in it but not below, or - for standard input. Prints a table of the segments of every picture and writes to --out: a copy of each picture (small ones enlarged) with its segments tinted, outlined and named, and the segments themselves.',
-    'panoptic: every pixel belongs to one object or region; panoptic.json and panoptic/*.png in COCO format. instance: countable objects only; instances.json in COCO format with run-length encoded masks. semantic: classes without instances; semantic/*.png with one byte per pixel, the label id.',
+    'panoptic: every pixel belongs to one object or region, or to none (0); panoptic.json and panoptic/*.png in COCO format. instance: countable objects only; instances.json in COCO format with run-length encoded masks. semantic: classes without instances; semantic/*.png with one byte per pixel, the label id.',
   ],
   options: {
     ...segmenterOptions,

@@ -82,7 +82,7 @@ export interface ImageDetections {
 export function toCocoResults(imageId: number, detections: ImageDetections): CocoResult[] {
   const check = (name: keyof ImageDetections) =>
     checkHostTensor(detections?.[name] as HostTensor, `image ${imageId}: ${name}`);
-  for (const name of ['scores', 'labels'] as const) if (!Array.isArray(detections?.[name])) check(name);
+  for (const name of ['scores', 'labels'] as const) if (!isList(detections?.[name])) check(name);
   check('boxes');
   for (const name of ['masks', 'keypoints'] as const) if (detections[name] !== undefined) check(name);
   const scores = numbersOf(detections.scores);
@@ -181,6 +181,10 @@ export function hasBox<Result extends { readonly bbox?: unknown }>(result: Resul
 }
 
 /** The elements of a list or tensor of one dimension. */
+function isList(value: unknown): boolean {
+  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+}
+
 function numbersOf(values: ArrayLike<number> | { readonly data: ArrayLike<number> }): ArrayLike<number> {
   return 'data' in values ? values.data : values;
 }

@@ -78,7 +78,7 @@ export function drawSegmentation(
   const image = asImage(picture, 'drawSegmentation');
   checkItems(segments, '{ id, label, labelId, score }', 'drawSegmentation');
   const { width, height } = image;
-  if (map?.width !== width || map.height !== height || map.data.length !== width * height) {
+  if (map?.width !== width || map.height !== height || map.data?.length !== width * height) {
     throw new ShapeError(
       `drawSegmentation: expected a map of ${height} x ${width}, got ${map?.height} x ${map?.width} with ${map?.data?.length} ids`,
     );

@@ -261,8 +261,8 @@ const torchvisionFilters: readonly TorchvisionFilter[] = ['nearest', 'lanczos', 
 
 /**
  * `image` resized to `height` x `width`, equal to `torchvision.transforms.v2.functional.resize(…, antialias=True)` of a
- * uint8 tensor on a CPU with AVX2 bit for bit (`nearest` is its `NEAREST_EXACT`). Differs from `resize` by at most one
- * or two levels in under 1 % of the pixels.
+ * uint8 tensor on a CPU with AVX2 bit for bit (`nearest` is its `NEAREST_EXACT`). Differs from `resize` by at most
+ * one level in a few per cent of the pixels (bilinear), by two (bicubic, lanczos); `nearest` takes other pixels.
  *
  * @throws ShapeError for an impossible size, OptionError for an unknown filter
  */

@@ -84,8 +84,8 @@ const RECIPES: Readonly<Record<LossKind, LossRecipe>> = {
  * @param kind the model's HuggingFace class
  * @param outputs the last decoder layer's predictions, masks for segmentation models, and auxiliary layers' if configured
  * @param labels the targets of each image, as `preprocess` returns them; an image may have none
- * @throws ShapeError if tensors do not fit together; OptionError if something needed is missing, a label is not a class, or a
- * box has negative or undefined extent
+ * @throws ShapeError if tensors do not fit together; OptionError if something needed is missing, a label has no column in
+ * the logits (the last one, for no object, is as good as any, as in transformers), or a box has negative or undefined extent
  */
 export function computeLoss(
   kind: LossKind,

@@ -35,7 +35,8 @@ import { type Behaviour, checkExtent, targetSize } from './target-size.ts';
 export interface ProcessorOptions extends SettingsInput {
   /**
    * `pil` (default): Pillow's resize, rescale then normalise; what the published numbers were made with. `torchvision`:
-   * antialiased uint8 resize and one fused step, HuggingFace 5's default; pixel values differ by up to 0.0175.
+   * antialiased uint8 resize (without box and hamming) and one fused step, HuggingFace 5's default; bilinear pixel values
+   * differ by up to 0.0175, a grey level.
    */
   readonly backend?: 'pil' | 'torchvision';
   /**

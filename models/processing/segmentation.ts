@@ -50,9 +50,12 @@ export interface EncodedSegmentation {
 export interface InstanceSegmentationOptions {
   /** Queries with a higher score are kept, 0 … 1. Default 0.5. */
   readonly threshold?: number;
-  /** Score times probability from which on a pixel belongs to a query's mask, 0 … 1. Default 0.5. */
+  /**
+   * Score times probability from which on a pixel counts as part of a query's whole mask, 0 … 1. Default 0.5. It decides
+   * which segments are dropped, not which pixels they get.
+   */
   readonly maskThreshold?: number;
-  /** A segment is dropped unless it won more than this part of its mask's pixels, 0 … 1. Default 0.8. */
+  /** A segment is dropped unless it won more than this part of its whole mask's pixels, 0 … 1. Default 0.8. */
   readonly overlapMaskAreaThreshold?: number;
   /** Original size of each image; maps are resized to it. */
   readonly targetSizes?: readonly ImageSize[];

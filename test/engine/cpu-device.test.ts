@@ -93,10 +93,16 @@ test('impossible thread counts are refused', async () => {
 });
 
 test('options of a device that do not exist are refused', async () => {
-  for (const options of ['cpu', { backend: 'cpu' }, { device: 'gpu' }]) {
+  const refused: [options: unknown, message: RegExp][] = [
+    ['cpu', /^Device.create: expected an object { device, threads, revectorize }/],
+    [{ backend: 'cpu' }, /^Device.create: unknown option backend; known are device/],
+    [{ device: 'gpu' }, /^device: expected auto, webgpu or cpu, got "gpu"/],
+    [{ device: 'cpu', revectorize: 'yes' }, /^revectorize: expected true or false, got "yes"/],
+  ];
+  for (const [options, message] of refused) {
     const error = await rejection(Device.create(options as object));
     assert.instance(error, OptionError);
-    assert.match(error.message, /^Device.create: .*\{ device, threads, revectorize \}|known are device|got "gpu"/);
+    assert.match(error.message, message);
   }
 });
 
@@ -306,6 +312,8 @@ test('data and shapes that are none are refused, and the device goes on', async 
     );
   }
   assert.throws(() => device.empty([2, Number.NaN]), /empty: expected whole sizes from 0, got \[2, NaN\]/);
+  const float16 = 'float16' as 'float32';
+  assert.throws(() => device.empty([2], float16), /empty: expected dtype float32 or int32, got "float16"/);
   assert.is(device.memory.liveBytes, liveBytes);
   const { data } = await device.tensor({ shape: [2], data: Float32Array.of(1, 2) }).read();
   assert.equal([...data], [1, 2]);

@@ -258,6 +258,8 @@ test('tensors become COCO results', () => {
     segmentation: { size: [2, 2], counts: '13' },
     keypoints: [1, 2, 0.5],
   });
+  const asArrays = { ...detections, scores: Float32Array.of(0.5, 0.25), labels: Int32Array.of(3, 7) };
+  assert.equal(toCocoResults(9, asArrays), [first, second]);
   assert.equal(second!.bbox, [5, 6, 2, 3]);
   assert.equal(second!.segmentation, { size: [2, 2], counts: '4' });
   assert.equal(toCocoResults(1, { scores: [], labels: [], boxes: { shape: [0, 4], data: new Float32Array(0) } }), []);

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { FileError } from '../../engine/errors.ts';
+import { FileError, OptionError } from '../../engine/errors.ts';
 import { convertCheckpoint } from '../../weights/convert.ts';
 import { hubNames } from '../../weights/names.ts';
 import { openSafetensors, writeSafetensors } from '../../weights/safetensors-file.ts';
@@ -119,6 +119,12 @@ test('what lies at the destination is left alone, a failure leaves nothing', asy
     () => convertCheckpoint(source, join(folder, 'failed'), { config }),
     FileError,
     /no-such-config.json: no such file/,
+  );
+  const misspelt = { confg: config } as { config?: string };
+  await rejectsWith(
+    () => convertCheckpoint(source, join(folder, 'failed'), misspelt),
+    OptionError,
+    /convertCheckpoint: unknown option confg/,
   );
   const uneven = join(folder, 'uneven.safetensors');
   await writeSafetensors(uneven, [

@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { describe } from '../../engine/describe.ts';
 import { DownloadError, FileError, OptionError } from '../../engine/errors.ts';
+import { checkOptionNames } from '../../engine/options.ts';
 import { checkpointFileNames } from '../checkpoint.ts';
 import { makeFolder } from '../files.ts';
 import { readShardIndex } from '../safetensors-file.ts';
@@ -37,12 +38,13 @@ export interface ModelParts {
   readonly weights?: boolean;
 }
 
-const everything: ModelParts = { processor: true, weights: true };
+const everything: Required<ModelParts> = { processor: true, weights: true };
 
 /**
  * The folder of a model: the given one, or that of a hub repository's snapshot in the cache, downloaded as far as needed.
  * @param idOrFolder a folder, or a repository's name such as `facebook/detr-resnet-50`
- * @throws FileError when a path is meant and there is no such folder
+ * @throws FileError when a path is meant and there is no such folder, or the cache cannot be written
+ * @throws OptionError for a name that can be none, and for options that are unknown or impossible
  * @throws DownloadError when the hub cannot give the model, or the cache lacks it while offline
  */
 export async function resolveModel(
@@ -50,7 +52,7 @@ export async function resolveModel(
   options: HubOptions = {},
   parts: ModelParts = everything,
 ): Promise<string> {
-  checkName(idOrFolder);
+  checkArguments(idOrFolder, parts);
   const status = await stat(idOrFolder).catch(() => undefined);
   if (status?.isDirectory()) return resolve(idOrFolder);
   if (status !== undefined)
@@ -66,6 +68,7 @@ export async function resolveModel(
  * Brings a repository's model files into the cache and returns their folder. Files that are there are not asked for again;
  * without a connection what is in the cache is used.
  * @throws DownloadError saying what was tried, what came back and what to do
+ * @throws FileError when the cache cannot be written; OptionError for impossible names and options
  * @throws the signal's reason when it aborts
  */
 export async function downloadSnapshot(
@@ -73,7 +76,7 @@ export async function downloadSnapshot(
   options: HubOptions = {},
   parts: ModelParts = everything,
 ): Promise<string> {
-  checkName(id);
+  checkArguments(id, parts);
   const settings = hubSettings(options);
   const snapshot = await Snapshot.find(new CachedRepository(settings.cacheDir, id), settings, parts);
   if (!(await snapshot.fetch('config.json'))) throw await snapshot.lacks('config.json');
@@ -83,9 +86,11 @@ export async function downloadSnapshot(
   return snapshot.folder;
 }
 
-function checkName(name: unknown): void {
-  if (typeof name === 'string') return;
-  throw new OptionError(`hub: expected a model folder or a name on the hub, got ${describe(name)}`);
+function checkArguments(name: unknown, parts: ModelParts): void {
+  if (typeof name !== 'string') {
+    throw new OptionError(`hub: expected a model folder or a name on the hub, got ${describe(name)}`);
+  }
+  checkOptionNames(parts, Object.keys(everything), 'hub: parts');
 }
 
 async function fetchWeights(snapshot: Snapshot): Promise<void> {

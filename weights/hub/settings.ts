@@ -12,11 +12,14 @@ import { longestTimer } from './pause.ts';
 export interface HubOptions {
   /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined;
-  /** Default `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`. */
+  /** Default `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `huggingface/hub` in `XDG_CACHE_HOME` or `~/.cache`. */
   readonly cacheDir?: string | undefined;
-  /** Access token for private models; `false` sends none. Default `HF_TOKEN`, else the token file of `hf auth login`. */
+  /**
+   * Access token for private models; `false` sends none. Default `HF_TOKEN`, else the file of `hf auth login`, which
+   * `HF_TOKEN_PATH` may name.
+   */
   readonly token?: string | false | undefined;
-  /** Use what is in the cache and ask nobody. Default `HF_HUB_OFFLINE`. */
+  /** Use what is in the cache and ask nobody. Default `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`. */
   readonly localFilesOnly?: boolean | undefined;
   /** Address of the hub. Default `HF_ENDPOINT`, else https://huggingface.co. */
   readonly endpoint?: string | undefined;

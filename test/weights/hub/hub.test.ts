@@ -21,7 +21,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DownloadError, FileError, OptionError } from '../../../engine/errors.ts';
 import { openCheckpoint } from '../../../weights/checkpoint.ts';
-import { downloadSnapshot, resolveModel } from '../../../weights/hub/hub.ts';
+import { downloadSnapshot, type ModelParts, resolveModel } from '../../../weights/hub/hub.ts';
 import { type DownloadProgress, type HubOptions, hubSettings } from '../../../weights/hub/settings.ts';
 import { encodeSafetensors } from '../../../weights/safetensors.ts';
 import { detrWebgpu } from '../../cli/run-command.ts';
@@ -751,6 +751,9 @@ test('options of the wrong kind are refused before anything is asked for', async
   ];
   const asked = hub.requests.length;
   for (const [option, message] of wrong) await rejectsWith(() => fetchModel(newCache(), option), OptionError, message);
+  const misspelt = { weight: true } as ModelParts;
+  const parts = () => downloadSnapshot('owner/model', { cacheDir: newCache() }, misspelt);
+  await rejectsWith(parts, OptionError, /hub: parts: unknown option weight; known are processor, weights/);
   assert.is(hub.requests.length, asked);
   assertWhole(await fetchModel(newCache(), { timeoutMilliseconds: Number.POSITIVE_INFINITY }));
 });
