@@ -1,5 +1,5 @@
 import { describe } from './describe.ts';
-import { DeviceError, OptionError, ShapeError } from './errors.ts';
+import { DeviceError, type DeviceLostError, OptionError, ShapeError } from './errors.ts';
 import { checkHostTensor, type DataType, elementCount, formatShape, type HostTensor, isShape } from './host-tensor.ts';
 import type { KernelTiming, Launch } from './launch.ts';
 import { checkOptionNames } from './options.ts';
@@ -59,6 +59,8 @@ export abstract class Device {
   #peakBytes = 0;
   /** While `profile` runs, where devices put the time of every launch. */
   protected timings: KernelTiming[] | undefined;
+  /** Set once the device is gone: what every later call throws. */
+  protected lost: DeviceLostError | undefined;
 
   /** @throws OptionError for an unknown kind or option, DeviceError when the asked-for device is not to be had. */
   static async create(options: DeviceOptions = {}): Promise<Device> {
@@ -212,6 +214,17 @@ export abstract class Device {
   /** Starts a new measurement of `memory.peakBytes`. */
   resetPeak(): void {
     this.#peakBytes = this.#liveBytes;
+  }
+
+  protected assertAlive(): void {
+    if (this.lost !== undefined) throw this.lost;
+  }
+
+  /** The memory behind a tensor of this device. @throws DeviceError for one of another device; `user` starts the message */
+  protected storageOf(tensor: Tensor, user: string): Storage {
+    if (tensor.device !== this)
+      throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
+    return tensor.storage;
   }
 
   protected dereference(storage: Storage): void {

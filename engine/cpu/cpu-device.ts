@@ -64,7 +64,6 @@ export class CpuDevice extends Device {
   readonly #untold = new UntoldFailure();
   /** When the last launch that was timed ended. */
   #lastEndMilliseconds = 0;
-  #lost: DeviceLostError | undefined;
 
   private constructor(kernels: KernelModule, memory: WebAssembly.Memory, maximumPages: number, threads: number) {
     super();
@@ -87,12 +86,12 @@ export class CpuDevice extends Device {
   }
 
   override launch(launch: Launch): void {
-    this.#assertAlive();
+    this.assertAlive();
     const { entry, tasks, scalars, scratchBytes = 0 } = launch.wasm(this);
     const index = this.#entries.get(entry);
     if (index === undefined)
       throw new DeviceError(`${launch.kernel}: expected a WebAssembly export "${entry}", got none`);
-    const storageOf = (tensor: Tensor) => this.#storageOf(tensor, launch.kernel);
+    const storageOf = (tensor: Tensor) => this.storageOf(tensor, launch.kernel);
     const inputs = launch.inputs.map(tensor => tensor && storageOf(tensor));
     const outputs = launch.outputs.map(storageOf);
     const storages = [...inputs, ...outputs];
@@ -111,15 +110,15 @@ export class CpuDevice extends Device {
   }
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
-    const storage = this.#storageOf(tensor, 'read');
+    const storage = this.storageOf(tensor, 'read');
     const { shape, dtype, size, byteLength } = tensor;
     storage.references += 1;
     try {
-      this.#assertAlive();
+      this.assertAlive();
       this.#flush();
       const data = reserveHostArray(dtype, size);
       await this.#settle([storage]);
-      this.#assertAlive();
+      this.assertAlive();
       copyBytes(new Uint8Array(this.#memory.buffer, storage.address, byteLength), data.buffer, 0);
       return { shape, data };
     } finally {
@@ -128,14 +127,14 @@ export class CpuDevice extends Device {
   }
 
   override async finish(tensors: Iterable<Tensor> = []): Promise<void> {
-    const storages = Array.from(tensors, tensor => this.#storageOf(tensor, 'finish'));
-    this.#assertAlive();
+    const storages = Array.from(tensors, tensor => this.storageOf(tensor, 'finish'));
+    this.assertAlive();
     this.#flush();
     await this.#settle(storages);
   }
 
   override async destroy(): Promise<void> {
-    if (this.#lost === undefined) this.#lose('the device was destroyed');
+    if (this.lost === undefined) this.#lose('the device was destroyed');
     await Promise.all(this.#workers.map(worker => worker.terminate()));
     // Tensors may keep the device reachable for long.
     this.#memory = new WebAssembly.Memory({ initial: 0, maximum: 0, shared: true });
@@ -151,12 +150,12 @@ export class CpuDevice extends Device {
   }
 
   protected override allocate(byteLength: number): CpuStorage {
-    this.#assertAlive();
+    this.assertAlive();
     return { address: this.#allocator.allocate(byteLength), byteLength, references: 1, lastUse: 0 };
   }
 
   protected override upload(data: Float32Array | Int32Array): CpuStorage {
-    this.#assertAlive();
+    this.assertAlive();
     const address = this.#allocator.allocateIdle(data.byteLength, this.#completedBatch);
     copyBytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), this.#memory.buffer, address);
     return { address, byteLength: data.byteLength, references: 1, lastUse: 0 };
@@ -167,10 +166,8 @@ export class CpuDevice extends Device {
     this.#allocator.release(address, lastUse, this.#completedBatch);
   }
 
-  #storageOf(tensor: Tensor, user: string): CpuStorage {
-    if (tensor.device !== this)
-      throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
-    return tensor.storage as CpuStorage;
+  protected override storageOf(tensor: Tensor, user: string): CpuStorage {
+    return super.storageOf(tensor, user) as CpuStorage;
   }
 
   /** Waits for what is sent and throws what spoilt the results, or what nobody was told of yet. */
@@ -322,15 +319,11 @@ export class CpuDevice extends Device {
     }
   }
 
-  #assertAlive(): void {
-    if (this.#lost !== undefined) throw this.#lost;
-  }
-
   #lose(reason: string): void {
-    if (this.#lost !== undefined) return;
-    this.#lost = new DeviceLostError(`cpu device: ${reason}; create a new device`);
+    if (this.lost !== undefined) return;
+    this.lost = new DeviceLostError(`cpu device: ${reason}; create a new device`);
     this.#recorded = [];
-    for (const batch of this.#batches.values()) batch.reject(this.#lost);
+    for (const batch of this.#batches.values()) batch.reject(this.lost);
     this.#batches.clear();
     for (const worker of this.#workers ?? []) void worker.terminate();
   }

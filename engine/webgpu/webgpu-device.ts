@@ -131,7 +131,6 @@ export class WebGpuDevice extends Device {
   readonly #checks = new Set<Promise<unknown>>();
   readonly #unchecked = new Set<CheckedCommands>();
   readonly #untold = new UntoldFailure();
-  #lost: DeviceLostError | undefined;
   readonly #onUncapturedError = ({ error }: GPUUncapturedErrorEvent): void =>
     this.#fail(errorOf(error.constructor.name, error.message));
 
@@ -188,7 +187,7 @@ export class WebGpuDevice extends Device {
   }
 
   override launch(launch: Launch): void {
-    this.#assertAlive();
+    this.assertAlive();
     const { kernel, inputs, outputs, cost } = launch;
     const { code, workgroups, scalars } = launch.wgsl(this.traits);
     const storages: WebGpuStorage[] = [];
@@ -198,7 +197,7 @@ export class WebGpuDevice extends Device {
       const binding = signature.length;
       signature += tensor === undefined ? '-' : binding < inputs.length ? 'r' : 'w';
       if (tensor === undefined) continue;
-      storages.push(this.#storageOf(tensor, kernel));
+      storages.push(this.storageOf(tensor, kernel));
       bindings.push(binding);
     }
     if (workgroups.includes(0)) return;
@@ -221,9 +220,9 @@ export class WebGpuDevice extends Device {
   }
 
   override async read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
-    this.#assertAlive();
+    this.assertAlive();
     const { shape, dtype, size, byteLength } = tensor;
-    const storage = this.#storageOf(tensor, 'read');
+    const storage = this.storageOf(tensor, 'read');
     const copied: Spoilable = {};
     const destination = this.#downloadBuffers.take(byteLength);
     this.accountFor(byteLength);
@@ -240,7 +239,7 @@ export class WebGpuDevice extends Device {
       return { shape, data };
     } finally {
       this.accountFor(-byteLength);
-      if (this.#lost === undefined) {
+      if (this.lost === undefined) {
         destination.gpuBuffer.unmap();
         this.#downloadBuffers.give(destination);
       }
@@ -248,8 +247,8 @@ export class WebGpuDevice extends Device {
   }
 
   override async finish(tensors: Iterable<Tensor> = []): Promise<void> {
-    const storages = Array.from(tensors, tensor => this.#storageOf(tensor, 'finish'));
-    this.#assertAlive();
+    const storages = Array.from(tensors, tensor => this.storageOf(tensor, 'finish'));
+    this.assertAlive();
     await this.#seal();
     await this.#settle(
       calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()),
@@ -270,12 +269,12 @@ export class WebGpuDevice extends Device {
   }
 
   protected override allocate(byteLength: number): WebGpuStorage {
-    this.#assertAlive();
+    this.assertAlive();
     return new WebGpuStorage(this.#tensorBuffers.take(byteLength), byteLength);
   }
 
   protected override upload(data: Float32Array | Int32Array): WebGpuStorage {
-    this.#assertAlive();
+    this.assertAlive();
     const { byteLength } = data;
     // What comes before the first pass are weights, and they are not uploaded again.
     const again = this.#submittedBatch > 0 && !this.traits.software;
@@ -315,10 +314,8 @@ export class WebGpuDevice extends Device {
     this.#tensorBuffers.give((storage as WebGpuStorage).buffer);
   }
 
-  #storageOf(tensor: Tensor, user: string): WebGpuStorage {
-    if (tensor.device !== this)
-      throw new DeviceError(`${user}: expected a tensor of ${this.name}, got one of another device`);
-    return tensor.storage as WebGpuStorage;
+  protected override storageOf(tensor: Tensor, user: string): WebGpuStorage {
+    return super.storageOf(tensor, user) as WebGpuStorage;
   }
 
   #checkLaunch(
@@ -383,7 +380,7 @@ export class WebGpuDevice extends Device {
   async #submit(batch: Batch): Promise<void> {
     try {
       await this.#compilePipelines(batch);
-      if (this.#lost === undefined) {
+      if (this.lost === undefined) {
         if (this.#bindingsFailed) this.#forgetBindings();
         if (this.timings !== undefined) await this.#submitTimed(batch, this.timings);
         else if (this.traits.software) await this.#submitCalmly(batch);
@@ -394,7 +391,7 @@ export class WebGpuDevice extends Device {
       this.#sealed.delete(batch);
       this.#fail(typedError(error), batch.commands);
     }
-    if (this.#lost === undefined) this.#giveBackUploads(batch);
+    if (this.lost === undefined) this.#giveBackUploads(batch);
     this.#submittedBatch = batch.number;
     for (const pool of this.#pools) pool.trim(batch.number - BATCHES_KEPT_FREE);
   }
@@ -402,7 +399,7 @@ export class WebGpuDevice extends Device {
   /** Submit by submit, with turns of the event loop between them: a software adapter takes the processor away meanwhile. */
   async #submitCalmly(batch: Batch): Promise<void> {
     for (const part of partsOf(batch.commands)) {
-      if (this.#lost !== undefined) return;
+      if (this.lost !== undefined) return;
       this.#submitChecked(part, batch, { spoilt: batch.commands }); // They share their uniforms.
       await new Promise(resolve => setTimeout(resolve));
     }
@@ -507,7 +504,7 @@ export class WebGpuDevice extends Device {
     }
     const elapsed: number[] = [];
     for (const command of batch.commands) {
-      if (this.#lost !== undefined) return;
+      if (this.lost !== undefined) return;
       const start = performance.now();
       this.#submitChecked([command], batch, { spoilt: batch.commands }); // They share their uniforms.
       await calmly(() => this.gpuDevice.queue.onSubmittedWorkDone());
@@ -616,18 +613,14 @@ export class WebGpuDevice extends Device {
     await Promise.all(this.#checks);
     const error = await outcome;
     if (error !== undefined) await new Promise(resolve => setTimeout(resolve)); // a loss is told right after
-    this.#assertAlive();
+    this.assertAlive();
     const failure = this.#untold.tell(results) ?? error;
     if (failure !== undefined) throw failure;
   }
 
-  #assertAlive(): void {
-    if (this.#lost !== undefined) throw this.#lost;
-  }
-
   #lose(reason: string): void {
-    if (this.#lost !== undefined) return;
-    this.#lost = new DeviceLostError(`webgpu device: ${reason}; create a new device`);
+    if (this.lost !== undefined) return;
+    this.lost = new DeviceLostError(`webgpu device: ${reason}; create a new device`);
     for (const pool of this.#pools) pool.destroyAll();
     this.#forgetBindings();
     this.#unchecked.clear();
