@@ -3,7 +3,7 @@ import { elementCount, formatShape, ShapeError, sameShape, type Tensor, type Was
 import { expectType } from '../expect.ts';
 import { defineKernel, floats } from '../kernel.ts';
 import { evenParts, PACKING_COST, PANEL_COLUMNS, taskLength } from '../matrix-product.ts';
-import { matmulProgram } from './matmul.wgsl.ts';
+import { planMatmul } from './matmul.wgsl.ts';
 
 export interface MatmulOptions {
   /** b is [..., N, K] instead of [..., K, N]. */
@@ -20,14 +20,13 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const sizes = matmulSizes(a.shape, b.shape, transposeB);
   expectType('matmul', 'a', a);
   expectType('matmul', 'b', b);
-  const { batches, rows, inner, columns, aShared, bShared } = sizes;
   const output = a.device.empty(sizes.shape);
   a.device.launch({
     kernel: 'matmul',
     inputs: [a, b],
     outputs: [output],
     cost: matmulCost(a.shape, b.shape, transposeB),
-    wgsl: traits => matmulProgram(traits, { batches, rows, inner, columns, transposeB, aShared, bShared }),
+    wgsl: traits => planMatmul(traits, sizes, transposeB),
     wasm: ({ threads }) => matmulOnCpu(sizes, transposeB, threads),
   });
   return output;
@@ -38,13 +37,12 @@ const MOST_ROWS = 96;
 const MOST_COLUMNS = 128;
 
 function matmulOnCpu(sizes: MatmulSizes, transposeB: boolean, threads: number): WasmProgram {
-  const { batches, rows, inner, columns, aShared, bShared } = sizes;
+  const { batches, rows, inner, columns, strides } = sizes;
   const rowsPerTask = evenParts(rows, 6, MOST_ROWS);
   const rowTasks = Math.ceil(rows / rowsPerTask);
   const cost = { fixed: rowsPerTask * inner * PACKING_COST, perStep: inner * (rowsPerTask + PACKING_COST) };
   const most = taskLength(columns, PANEL_COLUMNS, batches * rowTasks, cost, threads);
   const columnsPerTask = evenParts(columns, PANEL_COLUMNS, Math.min(most, MOST_COLUMNS));
-  const strides = [aShared ? 0 : rows * inner, bShared ? 0 : inner * columns];
   return {
     entry: 'matmul',
     tasks: batches * rowTasks * Math.ceil(columns / columnsPerTask),
@@ -54,8 +52,9 @@ function matmulOnCpu(sizes: MatmulSizes, transposeB: boolean, threads: number): 
   };
 }
 
-type MatmulSizes = ReturnType<typeof matmulSizes>;
+export type MatmulSizes = ReturnType<typeof matmulSizes>;
 
+/** Sizes of a product, and how many elements lie between batches of a and of b. @throws ShapeError */
 function matmulSizes(a: readonly number[], b: readonly number[], transposeB: boolean) {
   const [rows, inner] = a.slice(-2);
   const [bInner, columns] = transposeB ? b.slice(-2).reverse() : b.slice(-2);
@@ -67,9 +66,9 @@ function matmulSizes(a: readonly number[], b: readonly number[], transposeB: boo
     throw new ShapeError(`matmul: expected a [..., M, K] and b ${wanted}, got ${formatShape(a)} and ${formatShape(b)}`);
   }
   const batch = aBatch.length > 0 ? aBatch : bBatch;
-  const aShared = aBatch.length === 0;
-  const bShared = bBatch.length === 0;
-  return { shape: [...batch, rows, columns], batches: elementCount(batch), rows, inner, columns, aShared, bShared };
+  // One matrix for all batches is read again for each.
+  const strides = [aBatch.length === 0 ? 0 : rows * inner, bBatch.length === 0 ? 0 : inner * columns];
+  return { shape: [...batch, rows, columns], batches: elementCount(batch), rows, inner, columns, strides };
 }
 
 function matmulCost(a: readonly number[], b: readonly number[], transposeB: boolean) {

@@ -10,23 +10,15 @@ import {
   storeQuad,
 } from '../gemm.wgsl.ts';
 import { memoized, quadsOf } from '../wgsl.ts';
+import type { MatmulSizes } from './matmul.ts';
 
-export interface MatmulSizes {
-  readonly batches: number;
-  readonly rows: number;
-  readonly inner: number;
-  readonly columns: number;
-  readonly transposeB: boolean;
-  /** One matrix for all batches. */
-  readonly aShared: boolean;
-  readonly bShared: boolean;
-}
-
-export function matmulProgram(traits: AdapterTraits, launch: MatmulSizes): WgslProgram {
-  const { batches, rows, inner, columns, transposeB, aShared, bShared } = launch;
+export function planMatmul(
+  traits: AdapterTraits,
+  { batches, rows, inner, columns, strides }: MatmulSizes,
+  transposeB: boolean,
+): WgslProgram {
   const size = { batches, rows, columns, quads: quadsOf(inner) };
   const form = gemmForm(size, traits);
-  const strides = [aShared ? 0 : rows * inner, bShared ? 0 : inner * columns];
   return {
     code: matmulCode(form, elementType(inner), elementType(columns), transposeB),
     ...gemmDispatch(size, form, [inner, ...strides]),
