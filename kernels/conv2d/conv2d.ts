@@ -14,7 +14,7 @@ import { type Activation, activations, expectActivation } from '../activation.ts
 import { expectType } from '../expect.ts';
 import { defineKernel, floats } from '../kernel.ts';
 import { conv2dOnCpu, packConv2dForCpu } from './conv2d.cpu.ts';
-import { conv2dProgram, packConv2dForWebGpu } from './conv2d.wgsl.ts';
+import { packConv2dForWebGpu, planConv2d } from './conv2d.wgsl.ts';
 
 export interface Conv2dGeometryOptions {
   /** Default 1. */
@@ -136,7 +136,7 @@ export function conv2d(x: Tensor, weights: Conv2dWeights, options: Conv2dOptions
     outputs: [output],
     cost: conv2dCost(geometry, residual !== undefined),
     wgsl: traits =>
-      conv2dProgram(traits, {
+      planConv2d(traits, {
         ...geometry,
         bias: bias !== undefined,
         residual: residual !== undefined,

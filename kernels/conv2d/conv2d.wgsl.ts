@@ -55,9 +55,9 @@ export function packConv2dForWebGpu(weight: HostTensor, { groups }: { groups: nu
   return { shape: [packed.length], data: packed };
 }
 
-export function conv2dProgram(traits: AdapterTraits, launch: Conv2dLaunch): WgslProgram {
+export function planConv2d(traits: AdapterTraits, launch: Conv2dLaunch): WgslProgram {
   const order = conv2dOrder(launch.inChannels, launch.groups);
-  if (order === 'direct') return directProgram(launch);
+  if (order === 'direct') return planDirect(launch);
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = launch;
   const { stride, dilation, paddingTop, paddingLeft } = launch;
   const pixels = outHeight * outWidth;
@@ -194,7 +194,7 @@ fn right(columns: Columns, k: u32) -> vec4f {
 const WORKGROUP = 64;
 
 /** One thread per output. */
-function directProgram(launch: Conv2dLaunch): WgslProgram {
+function planDirect(launch: Conv2dLaunch): WgslProgram {
   const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = launch;
   const { stride, dilation, paddingTop, paddingLeft, groups } = launch;
   const planes = batch * outChannels;

@@ -51,7 +51,7 @@ ${flatMain('sizes.count', `${axes}\n  out[index] = ${operand('a', aVaries)} ${op
 });
 
 /** Computes every output from the input at its place. */
-function unaryProgram(count: number, codeOf: (width: 1 | 4) => string): WgslProgram {
+function planUnary(count: number, codeOf: (width: 1 | 4) => string): WgslProgram {
   const width = count % 4 === 0 ? 4 : 1;
   return { code: codeOf(width), workgroups: flatWorkgroups(count / width), scalars: [count / width] };
 }
@@ -67,7 +67,7 @@ ${flatMain('sizes.count', `  out[index] = ${name}${width === 4 ? '4' : ''}(x[ind
 }
 
 export function planActivate(count: number, activation: Activation): WgslProgram {
-  return unaryProgram(count, width => activateCode(activation, width));
+  return planUnary(count, width => activateCode(activation, width));
 }
 
 const activateCode = memoized((activation: Activation, width: 1 | 4) =>
@@ -84,7 +84,7 @@ fn inverseSigmoid4(x: vec4f) -> vec4f {
 }`;
 
 export function planInverseSigmoid(count: number): WgslProgram {
-  return unaryProgram(count, inverseSigmoidCode);
+  return planUnary(count, inverseSigmoidCode);
 }
 
 const inverseSigmoidCode = memoized((width: 1 | 4) => unaryCode(INVERSE_SIGMOID, 'inverseSigmoid', width));

@@ -14,7 +14,7 @@ import { type Activation, activationCode, activations, expectActivation } from '
 import { expectType } from '../expect.ts';
 import { defineKernel, floats } from '../kernel.ts';
 import { evenParts, PACKING_COST, PANEL_COLUMNS, packTransposedPanels, taskLength } from '../matrix-product.ts';
-import { linearProgram, packLinearForWebGpu } from './linear.wgsl.ts';
+import { packLinearForWebGpu, planLinear } from './linear.wgsl.ts';
 
 /** A dense layer's parameters, packed for one device. Who packs them disposes of their tensors. */
 export interface LinearWeights {
@@ -79,7 +79,7 @@ export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions
     outputs: [output],
     cost: linearCost(rows, inFeatures, outFeatures, residual !== undefined),
     wgsl: traits =>
-      linearProgram(traits, {
+      planLinear(traits, {
         rows,
         inFeatures,
         outFeatures,

@@ -32,7 +32,7 @@ export function packLinearForWebGpu({ shape, data }: HostTensor): HostTensor {
 }
 
 /** x · Wᵀ with bias, residual and activation. */
-export function linearProgram(traits: AdapterTraits, launch: LinearSizes): WgslProgram {
+export function planLinear(traits: AdapterTraits, launch: LinearSizes): WgslProgram {
   const { rows, inFeatures, outFeatures, bias, residual, activation } = launch;
   const size = { batches: 1, rows, columns: outFeatures, quads: quadsOf(inFeatures) };
   const form = gemmForm(size, traits);
