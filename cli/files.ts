@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, isAbsolute, join, resolve } from 'node:path';
 import { OptionError } from '../engine/errors.ts';
 import { defaultMaxPixels, maximumFileBytes } from '../models/images/files.ts';
+import { collectBytes } from '../weights/bytes.ts';
 import { fileSystemError, writeAtomically } from '../weights/files.ts';
 
 /** A picture that a command was asked to work on, or the reason why it cannot. */
@@ -53,23 +54,18 @@ const mostBytes = maximumFileBytes(defaultMaxPixels);
 
 async function readStandardInput(signal: AbortSignal | undefined): Promise<InputFile> {
   const path = 'stdin';
-  const chunks: Buffer[] = [];
-  let length = 0;
   const end = () => process.stdin.destroy();
   signal?.addEventListener('abort', end);
   try {
-    for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
-      length += chunk.length;
-      if (length > mostBytes) return { path, problem: `expected at most ${mostBytes} bytes, got more` };
-    }
+    const bytes = await collectBytes(process.stdin, mostBytes);
+    signal?.throwIfAborted();
+    return bytes === undefined ? { path, problem: `expected at most ${mostBytes} bytes, got more` } : { path, bytes };
   } catch (error) {
-    if (!signal?.aborted) return { path, problem: error instanceof Error ? error.message : String(error) };
+    signal?.throwIfAborted();
+    return { path, problem: error instanceof Error ? error.message : String(error) };
   } finally {
     signal?.removeEventListener('abort', end);
   }
-  signal?.throwIfAborted();
-  return { path, bytes: Buffer.concat(chunks) };
 }
 
 export async function isFolder(path: string): Promise<boolean> {

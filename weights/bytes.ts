@@ -26,6 +26,21 @@ export function memoryBytes(bytes: Uint8Array, name: string): ByteSource {
   };
 }
 
+/** All that a stream gives; undefined when that is more than `maximumBytes`. */
+export async function collectBytes(
+  stream: AsyncIterable<Uint8Array>,
+  maximumBytes: number,
+): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    length += chunk.byteLength;
+    if (length > maximumBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
 /** A ByteSource's bytes from `begin` to `end`. `end` must not lie beyond the source's. */
 export async function readRange(source: ByteSource, begin: number, end: number): Promise<Uint8Array> {
   checkRange(source, begin, end - begin);

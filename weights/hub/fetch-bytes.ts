@@ -1,4 +1,5 @@
 import { DownloadError } from '../../engine/errors.ts';
+import { collectBytes } from '../bytes.ts';
 import { sendRequest, withRetries } from './http.ts';
 import { hubSettings } from './settings.ts';
 
@@ -22,13 +23,8 @@ export async function fetchBytes(address: URL, maximumBytes: number): Promise<Ui
       discard();
       throw tooLong;
     }
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for await (const chunk of content) {
-      length += chunk.byteLength;
-      if (length > maximumBytes) throw tooLong;
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks);
+    const bytes = await collectBytes(content, maximumBytes);
+    if (bytes === undefined) throw tooLong;
+    return bytes;
   });
 }

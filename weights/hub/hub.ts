@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { describe } from '../../engine/describe.ts';
 import { DownloadError, FileError, OptionError } from '../../engine/errors.ts';
 import { checkOptionNames } from '../../engine/options.ts';
+import { collectBytes } from '../bytes.ts';
 import { checkpointFileNames } from '../checkpoint.ts';
 import { makeFolder } from '../files.ts';
 import { readShardIndex } from '../safetensors-file.ts';
@@ -236,14 +237,9 @@ class Snapshot {
     const url = `${this.#settings.endpoint}/api/models/${this.#repository.id}/revision/${this.#commit}`;
     try {
       const answer = await sendRequest('GET', url, { 'accept-encoding': 'identity' }, this.#settings);
-      const chunks: Uint8Array[] = [];
-      let length = 0;
-      for await (const chunk of answer.content) {
-        length += chunk.byteLength;
-        if (length > maximumListBytes) return [];
-        chunks.push(chunk);
-      }
-      const { siblings } = JSON.parse(Buffer.concat(chunks).toString()) as { siblings: { rfilename: string }[] };
+      const bytes = await collectBytes(answer.content, maximumListBytes);
+      if (bytes === undefined) return [];
+      const { siblings } = JSON.parse(new TextDecoder().decode(bytes)) as { siblings: { rfilename: string }[] };
       return siblings.map(({ rfilename }) => String(rfilename).slice(0, 200)).filter(name => name !== '.gitattributes');
     } catch {
       return [];
