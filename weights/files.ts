@@ -87,7 +87,7 @@ export async function writeAtomically(
     throw fileSystemError(path, error);
   }
   try {
-    await write(bytes => appendAll(handle, bytes));
+    await write(bytes => writeAll(handle, bytes));
     await handle.sync();
     await handle.close();
     await rename(temporary, path);
@@ -148,9 +148,11 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-async function appendAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Writes `bytes` from where the last write to the file ended, or from `position`. */
+export async function writeAll(handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
-    const { bytesWritten } = await handle.write(bytes, done, Math.min(sliceBytes, bytes.byteLength - done));
+    const length = Math.min(sliceBytes, bytes.byteLength - done);
+    const { bytesWritten } = await handle.write(bytes, done, length, position === undefined ? null : position + done);
     done += bytesWritten;
   }
 }

@@ -1,7 +1,6 @@
 // Safetensors files on disk, single and sharded (Node only; the format itself is safetensors.ts).
 import { dirname, join } from 'node:path';
 import { FileError } from '../engine/errors.ts';
-import type { NumericArray } from '../engine/host-tensor.ts';
 import { readRange } from './bytes.ts';
 import { openFile, writeAtomically } from './files.ts';
 import { JsonReader } from './json-reader.ts';
@@ -132,9 +131,6 @@ export async function writeSafetensors(
   const layout = layOutSafetensors(path, tensors, metadata);
   await writeAtomically(path, async append => {
     await append(layout.head);
-    for (const { tensor } of layout.tensors) {
-      const data: NumericArray = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
-      await append(bytesOf(data));
-    }
+    for (const { data } of layout.tensors) await append(bytesOf(typeof data === 'function' ? await data() : data));
   });
 }

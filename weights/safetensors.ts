@@ -13,7 +13,7 @@ import {
 } from './data-types.ts';
 import { JsonReader } from './json-reader.ts';
 import type { Checkpoint } from './source.ts';
-import { readFloat32, readNative, type StoredTensor, tensorNamed } from './stored-tensor.ts';
+import { bytesOf, readFloat32, readNative, type StoredTensor, tensorNamed } from './stored-tensor.ts';
 
 /** The specification's limit on the header's length, in bytes. */
 const maximumHeaderBytes = 100_000_000;
@@ -183,7 +183,7 @@ export interface SafetensorsLayout {
   readonly head: Uint8Array;
   /** Length of the whole file in bytes. */
   readonly size: number;
-  readonly tensors: readonly { readonly name: string; readonly bytes: number; readonly tensor: TensorToWrite }[];
+  readonly tensors: readonly TensorToWrite[];
 }
 
 /**
@@ -231,7 +231,7 @@ export function layOutSafetensors(
             checkData(read, type, count, name, file);
             return read;
           };
-    return { name, bytes, tensor: { ...tensor, data: checked } };
+    return { ...tensor, data: checked };
   });
 
   const json = new TextEncoder().encode(`{${members.join(',')}}`);
@@ -286,10 +286,10 @@ export function encodeSafetensors(
   const file = new Uint8Array(layout.size);
   file.set(layout.head);
   let position = layout.head.byteLength;
-  for (const { bytes, tensor } of layout.tensors) {
-    const data = tensor.data as NumericArray;
-    file.set(new Uint8Array(data.buffer, data.byteOffset, bytes), position);
-    position += bytes;
+  for (const { data } of layout.tensors) {
+    const bytes = bytesOf(data as NumericArray);
+    file.set(bytes, position);
+    position += bytes.byteLength;
   }
   return file;
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { DownloadError } from '../../engine/errors.ts';
-import { fileSystemError } from '../files.ts';
+import { fileSystemError, writeAll } from '../files.ts';
 import { PassingFailure, sendRequest, withRetries } from './http.ts';
 import type { HubSettings } from './settings.ts';
 
@@ -133,10 +133,7 @@ async function receive(
         `cannot download ${remote.label}: the server sends more than the announced ${limit} bytes`,
       );
     }
-    for (let done = 0; done < chunk.byteLength; ) {
-      const { bytesWritten } = await handle.write(chunk, done, chunk.byteLength - done, position + done);
-      done += bytesWritten;
-    }
+    await writeAll(handle, chunk, position);
     position += chunk.byteLength;
     onPosition(position);
     if (performance.now() - reportedAt >= progressMilliseconds) tell();
