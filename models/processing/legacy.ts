@@ -2,7 +2,7 @@
 // `post_process_segmentation`, `post_process_instance`, `post_process_panoptic` of transformers 4.
 //
 // B batch, Q queries, N kept queries, h x w masks, H x W result
-import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { OptionError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
 import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { panopticIds, panopticImage } from '../evaluation/panoptic-evaluator.ts';
@@ -223,11 +223,4 @@ function selectMaps(maps: HostTensor, indices: readonly number[]): HostTensor {
   for (const [to, from] of indices.entries())
     data.set(maps.data.subarray(from * pixels, (from + 1) * pixels), to * pixels);
   return { shape: [indices.length, height, width], data };
-}
-
-/** The old methods' top-k takes no fewer pairs than it is told. */
-export function checkEnoughPairs(logits: HostTensor, topK: number, where: string): void {
-  const pairs = (logits?.shape?.[1] ?? 0) * (logits?.shape?.[2] ?? 0);
-  if (pairs < topK)
-    throw new ShapeError(`${where}: expected logits with at least ${topK} pairs of query and class, got ${pairs}`);
 }

@@ -1,9 +1,10 @@
 // The image processors of the three models. They prepare pictures alike and differ in how they read the outputs.
 //
 // B batch, Q queries, C columns of class logits, h x w masks, H x W target size
-import { OptionError } from '../../engine/errors.ts';
+import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
 import {
+  checkLogits,
   type DetectionOutputs,
   type Detections,
   detectBySoftmax,
@@ -15,7 +16,6 @@ import {
 import { ImageProcessor } from './image-processor.ts';
 import type { ImageSize } from './image-size.ts';
 import {
-  checkEnoughPairs,
   type DetectionsWithMasks,
   type LegacyPanoptic,
   type LegacyPanopticOptions,
@@ -251,8 +251,12 @@ export class DeformableDetrImageProcessor extends FamilyImageProcessor {
   }
 }
 
+/** The old methods' top-k takes no fewer pairs than it is told. */
 function legacyTopK(outputs: DetectionOutputs, targetSizes: readonly ImageSize[], topK: number): Detections[] {
-  checkEnoughPairs(outputs.logits, topK, 'postProcess');
+  const [, queries, columns] = checkLogits(outputs, 'postProcess');
+  const pairs = queries * columns;
+  if (pairs < topK)
+    throw new ShapeError(`postProcess: expected logits with at least ${topK} pairs of query and class, got ${pairs}`);
   return detectTopK(outputs, { threshold: passesAll, targetSizes, topK }, 'postProcess');
 }
 

@@ -305,6 +305,11 @@ test('outputs and options that do not fit are refused', async () => {
       OptionError,
       /topK to be a positive whole number, got 0/,
     ],
+    [
+      () => conditional.postProcess(undefined as never, [[1, 1]]),
+      OptionError,
+      /postProcess: expected the outputs of a model, got nothing/,
+    ],
     [() => conditional.postProcess(outputs, [[1, 1]]), ShapeError, /at least 300 pairs of query and class, got 10/],
     [
       () => detr.postProcessPanoptic(outputs, [[1, 4]], { isThingMap: {} }),
