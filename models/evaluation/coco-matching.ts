@@ -270,14 +270,8 @@ function maskOf(result: CocoResult, image: CocoImage): Rle {
   if (result.segmentation === undefined && !hasBox(result)) {
     throw new OptionError(`${where}: expected a segmentation or bbox, got neither`);
   }
-  const mask = result.segmentation === undefined ? [cornersOf(result.bbox!)] : result.segmentation;
+  const mask = result.segmentation === undefined ? [result.bbox!] : result.segmentation;
   return inEntry(where, () => rleFromSegmentation(mask, image.height, image.width));
-}
-
-function cornersOf(box: readonly number[]): readonly number[] {
-  const [left, top, width, height] = box as [number, number, number, number];
-  const [right, bottom] = [left + width, top + height];
-  return [left, top, left, bottom, right, bottom, right, top];
 }
 
 function annotationMask({ id, segmentation }: CocoAnnotation, image: CocoImage): Rle {
