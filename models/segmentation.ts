@@ -1,6 +1,6 @@
 import { ConfigError, type Device, type Tensor } from '../engine/index.ts';
-import type { Activation } from '../kernels/index.ts';
 import {
+  type Activation,
   add,
   type Conv2dWeights,
   concatenate,

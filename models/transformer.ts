@@ -1,6 +1,5 @@
 import { formatShape, ShapeError, sameShape, type Tensor } from '../engine/index.ts';
-import type { Activation } from '../kernels/index.ts';
-import { add, attention, attentionWithWeights } from '../kernels/index.ts';
+import { type Activation, add, attention, attentionWithWeights } from '../kernels/index.ts';
 import type { BaseConfig } from './configuration.ts';
 import type { GraphInputs } from './inputs.ts';
 import { LayerNorm, Linear, Module } from './module.ts';

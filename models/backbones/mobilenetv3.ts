@@ -1,6 +1,5 @@
 import type { Device, Tensor } from '../../engine/index.ts';
-import type { Activation } from '../../kernels/index.ts';
-import { meanOverSpace, multiply } from '../../kernels/index.ts';
+import { type Activation, meanOverSpace, multiply } from '../../kernels/index.ts';
 import { xavier } from '../initializers.ts';
 import { Conv2d, FrozenBatchNorm2d, Module, runStages } from '../module.ts';
 

@@ -1,6 +1,5 @@
 import type { Device, Tensor } from '../../engine/index.ts';
-import type { Activation } from '../../kernels/index.ts';
-import { maxPool2d } from '../../kernels/index.ts';
+import { type Activation, maxPool2d } from '../../kernels/index.ts';
 import { Conv2d, FrozenBatchNorm2d, Module, runStages } from '../module.ts';
 
 /*

@@ -1,6 +1,5 @@
 import type { TextMask } from './font.ts';
-import type { Image } from './image.ts';
-import { toRgb } from './image.ts';
+import { type Image, toRgb } from './image.ts';
 
 /** Red, green, blue, 0 … 255. */
 export type Color = readonly [number, number, number];
