@@ -43,11 +43,17 @@ export {
   attentionWithPositionsAndWeights,
   attentionWithWeights,
 } from './attention/attention.ts';
-export { type Conv2dGeometryOptions, type Conv2dWeights, conv2d, packConv2d } from './conv2d/conv2d.ts';
+export {
+  type Conv2dGeometryOptions,
+  type Conv2dOptions,
+  type Conv2dWeights,
+  conv2d,
+  packConv2d,
+} from './conv2d/conv2d.ts';
 export { encoderReferencePoints, twoStageProposals, validRatios } from './deformable/deformable.ts';
 export { activate, add, inverseSigmoid, multiply } from './elementwise/elementwise.ts';
 export type { Kernel, KernelInputs } from './kernel.ts';
-export { type LinearWeights, linear, packLinear } from './linear/linear.ts';
+export { type LinearOptions, type LinearWeights, linear, packLinear } from './linear/linear.ts';
 export { matmul } from './matmul/matmul.ts';
 export {
   type DeformableAttentionOptions,

@@ -146,7 +146,7 @@ class ConditionalDecoderLayer extends FeedForwardLayer {
     }
     const queryPosition = broadcastTo(this.ca_qpos_sine_proj.forward(sine), queryContent.shape);
     const v = this.ca_v_proj.forward(memory);
-    const options = { heads: this.#heads, ...(keyMask && { keyMask }) };
+    const options = { heads: this.#heads, keyMask };
     const operands = [queryContent, queryPosition, keyContent, keyPosition, v, options] as const;
     return outputAttentions
       ? attentionWithPositionsAndWeights(...operands)

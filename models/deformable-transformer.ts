@@ -85,10 +85,9 @@ class MultiScaleDeformableAttention extends Module {
 
   constructor(width: number, heads: number, levels: number, points: number) {
     super();
-    const zeros = () => ZEROS;
     const rays = { kind: 'values', values: samplingRays(heads, levels, points) } as const;
-    this.sampling_offsets = new Linear(width, heads * levels * points * 2, { weight: zeros, bias: rays });
-    this.attention_weights = new Linear(width, heads * levels * points, { weight: zeros });
+    this.sampling_offsets = new Linear(width, heads * levels * points * 2, { weight: () => ZEROS, bias: rays });
+    this.attention_weights = new Linear(width, heads * levels * points, { weight: () => ZEROS });
     this.value_proj = new Linear(width, width, { weight: xavier });
     this.output_proj = new Linear(width, width, { weight: xavier });
     this.#heads = heads;
@@ -97,17 +96,13 @@ class MultiScaleDeformableAttention extends Module {
 
   /** residual + attention, before the norm; weights [B, T, N, NL, P]. */
   forward({ query, value, references, pyramid, residual, outputAttentions }: SampledAttentionInputs): Attended {
+    const { levels, keyMask } = pyramid;
     const operands = [
       this.value_proj.forward(value),
       this.sampling_offsets.forward(query),
       this.attention_weights.forward(query),
       references,
-      {
-        heads: this.#heads,
-        points: this.#points,
-        levels: pyramid.levels,
-        ...(pyramid.keyMask && { keyMask: pyramid.keyMask }),
-      },
+      { heads: this.#heads, points: this.#points, levels, keyMask },
     ] as const;
     if (!outputAttentions) {
       return { hidden: this.output_proj.forward(multiScaleDeformableAttention(...operands), { residual }) };

@@ -2,9 +2,11 @@ import { type Device, DeviceError, elementCount, type HostTensor, type Tensor, t
 import {
   type Activation,
   type Conv2dGeometryOptions,
+  type Conv2dOptions,
   type Conv2dWeights,
   conv2d,
   groupNorm,
+  type LinearOptions,
   type LinearWeights,
   layerNorm,
   linear,
@@ -104,7 +106,7 @@ export class Linear extends Module {
   }
 
   /** x [..., inFeatures] → [..., outFeatures]. */
-  forward(x: Tensor, options: { activation?: Activation; residual?: Tensor } = {}): Tensor {
+  forward(x: Tensor, options?: LinearOptions): Tensor {
     return linear(x, loaded(this.#weights, this), options);
   }
 
@@ -221,7 +223,7 @@ export class FrozenBatchNorm2d extends Module {
   }
 }
 
-export interface Conv2dOptions extends Conv2dGeometryOptions {
+export interface Conv2dLayerOptions extends Conv2dGeometryOptions {
   readonly bias?: boolean;
   /** The batch norm that follows in the graph; it is folded into the weights. */
   readonly norm?: FrozenBatchNorm2d;
@@ -237,7 +239,7 @@ export class Conv2d extends Module {
   readonly #geometry: Conv2dGeometryOptions;
   #weights: Conv2dWeights | undefined;
 
-  constructor(inChannels: number, outChannels: number, kernel: number, options: Conv2dOptions = {}) {
+  constructor(inChannels: number, outChannels: number, kernel: number, options: Conv2dLayerOptions = {}) {
     super();
     const { bias = false, norm, initializer = norm === undefined ? () => NORMAL : xavier, ...geometry } = options;
     const shape = [outChannels, inChannels / (geometry.groups ?? 1), kernel, kernel];
@@ -274,7 +276,7 @@ export class Conv2d extends Module {
   }
 
   /** x [B, C, H, W] → [B, O, H', W']. */
-  forward(x: Tensor, options: { activation?: Activation; residual?: Tensor } = {}): Tensor {
+  forward(x: Tensor, options?: Conv2dOptions): Tensor {
     return conv2d(x, loaded(this.#weights, this), options);
   }
 
@@ -295,7 +297,7 @@ export class MultilayerPerceptron extends Module {
 
   forward(x: Tensor): Tensor {
     return this.layers.reduce(
-      (state, layer, index) => layer.forward(state, index < this.layers.length - 1 ? { activation: 'relu' } : {}),
+      (state, layer) => layer.forward(state, { activation: layer === this.layers.at(-1) ? 'linear' : 'relu' }),
       x,
     );
   }

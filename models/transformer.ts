@@ -53,7 +53,7 @@ export class MultiHeadAttention extends Module {
     const q = this.q_proj.forward(query);
     const k = this.k_proj.forward(key);
     const v = this.v_proj.forward(value);
-    const options = { heads: this.#heads, ...(keyMask === undefined ? {} : { keyMask }) };
+    const options = { heads: this.#heads, keyMask };
     if (!outputAttentions) return { hidden: this.out_proj.forward(attention(q, k, v, options), { residual }) };
     const { output, weights } = attentionWithWeights(q, k, v, options);
     return { hidden: this.out_proj.forward(output, { residual }), weights };

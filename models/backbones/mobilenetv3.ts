@@ -71,8 +71,6 @@ const INVERTED_RESIDUALS: readonly (readonly InvertedResidualOptions[])[] = [
 const paddingFor = (kernel: number, stride: number, dilation: number) =>
   stride > 1 ? ('same' as const) : (dilation * (kernel - 1)) / 2;
 
-const withActivation = (activation: Activation | undefined) => (activation === undefined ? {} : { activation });
-
 class SqueezeExcite extends Module {
   readonly conv_reduce: Conv2d;
   readonly conv_expand: Conv2d;
@@ -108,7 +106,7 @@ class DepthwiseSeparable extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.conv_pw.forward(this.se.forward(this.conv_dw.forward(x, withActivation(this.#activation))));
+    return this.conv_pw.forward(this.se.forward(this.conv_dw.forward(x, { activation: this.#activation })));
   }
 }
 
@@ -144,11 +142,11 @@ class InvertedResidual extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    const activation = withActivation(this.#activation);
-    const expanded = this.conv_pw.forward(x, activation);
-    const filtered = this.conv_dw.forward(expanded, activation);
+    const options = { activation: this.#activation };
+    const expanded = this.conv_pw.forward(x, options);
+    const filtered = this.conv_dw.forward(expanded, options);
     const gated = this.se?.forward(filtered) ?? filtered;
-    return this.conv_pwl.forward(gated, this.#skip ? { residual: x } : {});
+    return this.conv_pwl.forward(gated, { residual: this.#skip ? x : undefined });
   }
 }
 
@@ -165,7 +163,7 @@ class ConvNormActivation extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.conv.forward(x, withActivation(this.#activation));
+    return this.conv.forward(x, { activation: this.#activation });
   }
 }
 
