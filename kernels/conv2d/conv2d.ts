@@ -11,7 +11,7 @@ import {
   type Tensor,
 } from '../../engine/index.ts';
 import { type Activation, activations, expectActivation } from '../activation.ts';
-import { expectType } from '../expect.ts';
+import { expectShape, expectType } from '../expect.ts';
 import { defineKernel, floats } from '../kernel.ts';
 import { conv2dOnCpu, packConv2dForCpu } from './conv2d.cpu.ts';
 import { packConv2dForWebGpu, planConv2d } from './conv2d.wgsl.ts';
@@ -123,11 +123,8 @@ export function conv2d(x: Tensor, weights: Conv2dWeights, options: Conv2dOptions
   const geometry = conv2dGeometry(x.shape, weights);
   const { batch, outChannels, outHeight, outWidth } = geometry;
   const shape = [batch, outChannels, outHeight, outWidth];
-  if (residual !== undefined && !sameShape(residual.shape, shape)) {
-    throw new ShapeError(`conv2d: expected a residual ${formatShape(shape)}, got ${formatShape(residual.shape)}`);
-  }
   expectType('conv2d', 'x', x);
-  if (residual !== undefined) expectType('conv2d', 'residual', residual);
+  if (residual !== undefined) expectShape('conv2d', 'residual', residual, shape);
   expectActivation('conv2d', activation);
   const output = x.device.empty(shape);
   x.device.launch({

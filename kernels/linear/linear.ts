@@ -11,7 +11,7 @@ import {
   type WasmProgram,
 } from '../../engine/index.ts';
 import { type Activation, activationCode, activations, expectActivation } from '../activation.ts';
-import { expectType } from '../expect.ts';
+import { expectShape, expectType } from '../expect.ts';
 import { defineKernel, floats } from '../kernel.ts';
 import { evenParts, PACKING_COST, PANEL_COLUMNS, packTransposedPanels, taskLength } from '../matrix-product.ts';
 import { packLinearForWebGpu, planLinear } from './linear.wgsl.ts';
@@ -65,11 +65,8 @@ export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions
     throw new ShapeError(`linear: expected x [..., ${inFeatures}], got ${formatShape(x.shape)}`);
   }
   const shape = [...x.shape.slice(0, -1), outFeatures];
-  if (residual !== undefined && !sameShape(residual.shape, shape)) {
-    throw new ShapeError(`linear: expected a residual ${formatShape(shape)}, got ${formatShape(residual.shape)}`);
-  }
   expectType('linear', 'x', x);
-  if (residual !== undefined) expectType('linear', 'residual', residual);
+  if (residual !== undefined) expectShape('linear', 'residual', residual, shape);
   expectActivation('linear', activation);
   const rows = elementCount(x.shape.slice(0, -1));
   const output = x.device.empty(shape);

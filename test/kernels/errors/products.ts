@@ -33,7 +33,7 @@ export const productErrors: ErrorCases = {
       call: (device, tensor) => linear(tensor([]), packLinear(device, zeros([2, 3]))),
     },
     {
-      message: /^linear: expected a residual \[5, 2\], got \[5, 3\]$/,
+      message: /^linear: expected residual \[5, 2\], got \[5, 3\]$/,
       call: (device, tensor) => linear(tensor([5, 3]), packLinear(device, zeros([2, 3])), { residual: tensor([5, 3]) }),
     },
     {
@@ -117,7 +117,7 @@ export const productErrors: ErrorCases = {
       call: (device, tensor) => conv2d(tensor([1, 3, 2, 8]), packConv2d(device, zeros([4, 3, 3, 3]))),
     },
     {
-      message: /^conv2d: expected a residual \[1, 4, 6, 6\], got \[1, 4, 8, 8\]$/,
+      message: /^conv2d: expected residual \[1, 4, 6, 6\], got \[1, 4, 8, 8\]$/,
       call: (device, tensor) =>
         conv2d(tensor([1, 3, 8, 8]), packConv2d(device, zeros([4, 3, 3, 3])), { residual: tensor([1, 4, 8, 8]) }),
     },
