@@ -45,10 +45,7 @@ export function checkImage(image: Image, where: string): void {
     throw new ShapeError(`${where}: expected a picture, got a promise, which is to be awaited`);
   }
   const { width, height, channels, data } = image;
-  for (const [name, value] of Object.entries({ width, height })) {
-    if (!Number.isInteger(value) || value < 1)
-      throw new ShapeError(`${where}: expected a positive ${name}, got ${value}`);
-  }
+  checkSides({ width, height }, where);
   if (channels !== 1 && channels !== 3 && channels !== 4) {
     throw new ShapeError(`${where}: expected 1, 3 or 4 channels, got ${channels}`);
   }
@@ -58,6 +55,14 @@ export function checkImage(image: Image, where: string): void {
     throw new ShapeError(
       `${where}: expected a Uint8Array of ${height} x ${width} x ${channels} = ${expected} bytes, got ${got}`,
     );
+  }
+}
+
+/** @throws ShapeError unless both sides, in pixels, are positive integers */
+export function checkSides(sides: { readonly width: number; readonly height: number }, where: string): void {
+  for (const [name, value] of Object.entries(sides)) {
+    if (!Number.isInteger(value) || value < 1)
+      throw new ShapeError(`${where}: expected a positive ${name}, got ${value}`);
   }
 }
 

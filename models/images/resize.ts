@@ -5,7 +5,7 @@
 //
 // H height, W width, C channels
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { checkImage, type Image } from './image.ts';
+import { checkImage, checkSides, type Image } from './image.ts';
 
 /** Filters under Pillow's names (`PIL.Image.Resampling`). */
 export type ResampleFilter = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 'hamming';
@@ -226,10 +226,7 @@ function checkResize(
   where: string,
 ): void {
   checkImage(image, where);
-  for (const [name, value] of Object.entries({ height, width })) {
-    if (!Number.isInteger(value) || value < 1)
-      throw new ShapeError(`${where}: expected a positive ${name}, got ${value}`);
-  }
+  checkSides({ height, width }, where);
   if (height * width * image.channels > MAXIMUM_BYTES)
     throw new ShapeError(`${where}: expected at most ${MAXIMUM_BYTES} bytes, got ${height} x ${width} pixels`);
   if (!known.includes(filter))
