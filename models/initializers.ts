@@ -1,3 +1,4 @@
+import { elementCount } from '../engine/index.ts';
 import type { Random } from '../kernels/random.ts';
 
 /*
@@ -20,7 +21,7 @@ const within = (bound: number): Initializer => ({ kind: 'uniform', from: -bound,
 
 /** Inputs of one output of a matrix or convolution of `shape` [out, in, …], and outputs that one input reaches. */
 function fans(shape: readonly number[]): { fanIn: number; fanOut: number } {
-  const area = shape.slice(2).reduce((product, size) => product * size, 1);
+  const area = elementCount(shape.slice(2));
   return { fanIn: shape[1]! * area, fanOut: shape[0]! * area };
 }
 

@@ -91,8 +91,7 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
 
   /**
    * Loads a model: from a folder with `config.json` and weights, from the hub by its repository's name, or an embedded one
-   * by its name. Loading is strict: every missing, misshapen or unused
-   * tensor is reported, all at once.
+   * by its name. Loading is strict: every missing, misshapen or unused tensor is reported, all at once.
    * @throws FileError, ConfigError, DownloadError; OptionError for unknown options
    */
   static async fromPretrained<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(

@@ -1,7 +1,7 @@
 // Synthetic checkpoints: every tensor is a pure function of its checkpoint name and shape, so that full-size models can be
 // tested and timed without a download. The same bits as the Python reference that wrote the parity dumps.
 import { FileError } from '../engine/errors.ts';
-import { elementCount, type HostTensor } from '../engine/host-tensor.ts';
+import { elementCount, formatShape, type HostTensor } from '../engine/host-tensor.ts';
 import type { WeightSource } from './source.ts';
 import { tensorNamed } from './stored-tensor.ts';
 
@@ -40,7 +40,10 @@ export function syntheticSource(
 export function syntheticTensor(name: string, shape: readonly number[]): HostTensor<Float32Array> {
   const count = elementCount(shape);
   if (!Number.isSafeInteger(count) || count < 0 || count >= 2 ** 32) {
-    throw new FileError({ file: 'synthetic', tensor: name }, `expected fewer than 2^32 elements, got shape [${shape}]`);
+    throw new FileError(
+      { file: 'synthetic', tensor: name },
+      `expected fewer than 2^32 elements, got shape ${formatShape(shape)}`,
+    );
   }
   const data = new Float32Array(count);
   if (name.endsWith(counter)) return { shape, data };

@@ -1,5 +1,5 @@
 // B batch, L decoder layers, Q queries, N heads, R reference coordinates (2 or 4)
-import { elementCount, type HostTensor, sameShape } from '../../engine/host-tensor.ts';
+import { elementCount, formatShape, type HostTensor, sameShape } from '../../engine/host-tensor.ts';
 import { linearSumAssignment } from '../../models/losses/linear-sum-assignment.ts';
 
 /** Tensors by the name that HuggingFace gives them; members of lists and records after a dot: `encoder_hidden_states.0`. */
@@ -52,7 +52,7 @@ export function compareTensor(
     return { name, shape, passed: false, compared: 0, failed: elementCount(shape), maximumError: Number.NaN, problem };
   };
   if (actual === undefined) return incomparable('missing');
-  if (!sameShape(actual.shape, shape)) return incomparable(`shape [${actual.shape.join(', ')}]`);
+  if (!sameShape(actual.shape, shape)) return incomparable(`shape ${formatShape(actual.shape)}`);
 
   const floor = Math.max(tolerance.atol, 4 * (tolerance.float32Noise.get(name) ?? 0));
   let compared = 0;

@@ -111,7 +111,7 @@ function binaryKernel(
     name,
     cases,
     edges: BINARY_EDGES,
-    random: random => randomBinary(random),
+    random: randomBinary,
     inputs: ({ a, b }, random) => ({ a: random.tensor(a), b: random.tensor(b) }),
     prepare(device, _, inputs) {
       const a = device.tensor(floats(inputs, 'a'));

@@ -1,6 +1,6 @@
 // Planes at another size, by PyTorch's rules. B batch, C channels, H x W space, h x w new space.
 
-import { formatShape, ShapeError, type Tensor } from '../../engine/index.ts';
+import { elementCount, formatShape, ShapeError, type Tensor } from '../../engine/index.ts';
 import { expectPositiveInteger, expectShape } from '../expect.ts';
 import { defineKernel, floats } from '../kernel.ts';
 import type { Random } from '../random.ts';
@@ -212,8 +212,7 @@ export const resizeNearestKernel = defineKernel<ResizeNearestProblem>({
     return () => [resizeNearest(x, size, { residual })];
   },
   cost(problem) {
-    const residual =
-      problem.repeats === undefined ? 0 : residualShape(problem).reduce((count, size) => count * size, 1);
+    const residual = problem.repeats === undefined ? 0 : elementCount(residualShape(problem));
     return nearestCost(sizesOf(problem.shape, problem.size), residual);
   },
   tolerance: 1,

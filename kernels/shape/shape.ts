@@ -6,6 +6,7 @@ import {
   formatShape,
   type HostTensor,
   ShapeError,
+  sameShape,
   type Tensor,
 } from '../../engine/index.ts';
 import { broadcastShapes, planBroadcast } from '../broadcast.ts';
@@ -103,7 +104,7 @@ export function concatenate<Type extends DataType>(tensors: readonly Tensor<Type
   const along = expectAxis('concatenate', first.shape.length, axis);
   const rest = (shape: readonly number[]) => shape.map((size, place) => (place === along ? -1 : size));
   for (const { shape, dtype } of tensors) {
-    if (rest(shape).join() !== rest(first.shape).join() || dtype !== first.dtype) {
+    if (!sameShape(rest(shape), rest(first.shape)) || dtype !== first.dtype) {
       throw new ShapeError(
         `concatenate: expected shapes that differ only in axis ${along}, got ` +
           tensors.map(tensor => `${formatShape(tensor.shape)} ${tensor.dtype}`).join(', '),
@@ -156,7 +157,7 @@ export function slice<Type extends DataType>(x: Tensor<Type>, axis: number, star
  * @throws ShapeError if x does not broadcast to `shape`
  */
 export function broadcastTo<Type extends DataType>(x: Tensor<Type>, shape: readonly number[]): Tensor<Type> {
-  if (broadcastShapes('broadcastTo', x.shape, shape).join() !== shape.join()) {
+  if (!sameShape(broadcastShapes('broadcastTo', x.shape, shape), shape)) {
     throw new ShapeError(
       `broadcastTo: expected a shape that ${formatShape(x.shape)} repeats to, got ${formatShape(shape)}`,
     );

@@ -4,7 +4,7 @@
  */
 import { describe } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
-import type { HostTensor } from '../../engine/host-tensor.ts';
+import { elementCount, type HostTensor } from '../../engine/host-tensor.ts';
 import { checkOptionNames } from '../../engine/options.ts';
 import { formatFixed } from '../rounding.ts';
 import {
@@ -319,7 +319,7 @@ function emptyAccumulation(parameters: CocoParameters, categories: number): Coco
   const settings = [categories, areaRanges.length, maximumDetections.length];
   const absent = (...shape: number[]) => ({
     shape,
-    data: new Float64Array(shape.reduce((product, size) => product * size, 1)).fill(-1),
+    data: new Float64Array(elementCount(shape)).fill(-1),
   });
   return {
     parameters,

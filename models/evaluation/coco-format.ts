@@ -4,7 +4,7 @@
  */
 
 import { ShapeError } from '../../engine/errors.ts';
-import { checkHostTensor, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import {
   requireFinite,
   requireInteger,
@@ -94,7 +94,7 @@ export function toCocoResults(imageId: number, detections: ImageDetections): Coc
   const [height, width] = masks === undefined ? [] : masks.shape.slice(-2);
   if (masks !== undefined) {
     if (height === undefined || width === undefined) {
-      throw new ShapeError(`masks: expected [N, H, W], got [${masks.shape.join(', ')}]`);
+      throw new ShapeError(`masks: expected [N, H, W], got ${formatShape(masks.shape)}`);
     }
     requireCount('masks', masks.data.length, count * height * width);
   }

@@ -3,7 +3,7 @@
 // B batch, Q queries, C columns of class logits, N detections kept
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { formatShape, type HostTensor, sameShape } from '../../engine/host-tensor.ts';
 import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { checkSizes, type ImageSize } from './image-size.ts';
 import { probability } from './probability.ts';
@@ -142,7 +142,7 @@ function checkDetectionOutputs(
   const { pred_boxes: boxes } = outputs;
   if (
     boxes === undefined ||
-    boxes.shape.join() !== [batch, queries, 4].join() ||
+    !sameShape(boxes.shape, [batch, queries, 4]) ||
     boxes.data.length !== batch * queries * 4
   ) {
     throw new ShapeError(

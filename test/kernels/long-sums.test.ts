@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { HostTensor } from '../../engine/index.ts';
+import { elementCount, type HostTensor } from '../../engine/index.ts';
 import { conv2d, linear, packConv2d, packLinear } from '../../kernels/index.ts';
 import { deviceNames, openDevice } from './devices.ts';
 
@@ -8,7 +8,7 @@ import { deviceNames, openDevice } from './devices.ts';
 
 const EPSILON = 2 ** -23;
 const filled = (shape: readonly number[], value: number) => {
-  return { shape, data: new Float32Array(shape.reduce((product, size) => product * size, 1)).fill(value) };
+  return { shape, data: new Float32Array(elementCount(shape)).fill(value) };
 };
 
 for (const name of deviceNames) {
