@@ -1,6 +1,6 @@
 import { withDevice } from '../cli/models.ts';
 import { formatTable } from '../cli/terminal.ts';
-import type { Device, HostTensor, KernelTiming } from '../engine/index.ts';
+import { type Device, getOrInsert, type HostTensor, type KernelTiming } from '../engine/index.ts';
 import { Random } from '../kernels/index.ts';
 import { type BenchOptions, median, openModel } from './options.ts';
 
@@ -61,7 +61,8 @@ async function timePasses(device: Device, { model: name, size, batch, runs }: Be
 }
 
 function sharesBy(timings: readonly KernelTiming[], key: (timing: KernelTiming) => string): Share[] {
-  const groups = groupBy(timings, key);
+  const groups = new Map<string, KernelTiming[]>();
+  for (const timing of timings) getOrInsert(groups, key(timing), () => []).push(timing);
   return [...groups].map(([name, members]) => {
     const sum = (value: (timing: KernelTiming) => number) =>
       members.reduce((total, timing) => total + value(timing), 0);
@@ -74,16 +75,6 @@ function sharesBy(timings: readonly KernelTiming[], key: (timing: KernelTiming) 
       gigabytesPerSecond: sum(timing => timing.bytes) / milliseconds / 1e6,
     };
   });
-}
-
-function groupBy<Item>(items: readonly Item[], key: (item: Item) => string): Map<string, Item[]> {
-  const groups = new Map<string, Item[]>();
-  for (const item of items) {
-    const group = groups.get(key(item));
-    if (group === undefined) groups.set(key(item), [item]);
-    else group.push(item);
-  }
-  return groups;
 }
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;

@@ -1,4 +1,5 @@
 import { DetrError, DeviceLostError } from '../engine/errors.ts';
+import { getOrInsert } from '../engine/maps.ts';
 import { readImage } from '../models/images/files.ts';
 import type { Image } from '../models/images/image.ts';
 import { exitCodes } from './command.ts';
@@ -131,9 +132,7 @@ export async function processBatches<Result>(
         attempts[place] = { error: entry.error };
         continue;
       }
-      const alike = places.get(entry.inputSize);
-      if (alike === undefined) places.set(entry.inputSize, [place]);
-      else alike.push(place);
+      getOrInsert(places, entry.inputSize, () => []).push(place);
     }
     for (const alike of places.values()) {
       const found = await runSafely(alike.map(place => batch[place] as SizedPicture));

@@ -4,4 +4,5 @@ export * from './errors.ts';
 export * from './host-tensor.ts';
 export type { AdapterTraits, Cost, KernelTiming, Launch, Scalar, WasmProgram, WgslProgram } from './launch.ts';
 export { MAXIMUM_WORKGROUPS_PER_DIMENSION } from './launch.ts';
+export { getOrInsert } from './maps.ts';
 export { type HostArray, Tensor } from './tensor.ts';

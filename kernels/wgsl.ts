@@ -1,4 +1,4 @@
-import { type AdapterTraits, MAXIMUM_WORKGROUPS_PER_DIMENSION } from '../engine/index.ts';
+import { type AdapterTraits, getOrInsert, MAXIMUM_WORKGROUPS_PER_DIMENSION } from '../engine/index.ts';
 
 /** Invocations per workgroup of kernels that give each invocation its own outputs. */
 const FLAT_WORKGROUP = 64;
@@ -23,13 +23,7 @@ export function memoized<Arguments extends readonly unknown[]>(
 ): (...parameters: Arguments) => string {
   const texts = new Map<string, string>();
   return (...parameters) => {
-    const key = JSON.stringify(parameters);
-    let text = texts.get(key);
-    if (text === undefined) {
-      text = code(...parameters);
-      texts.set(key, text);
-    }
-    return text;
+    return getOrInsert(texts, JSON.stringify(parameters), () => code(...parameters));
   };
 }
 

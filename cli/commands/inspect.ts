@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { FileError } from '../../engine/errors.ts';
 import { elementCount, formatShape } from '../../engine/host-tensor.ts';
+import { getOrInsert } from '../../engine/maps.ts';
 import { readImage } from '../../models/images/files.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
 import { storedDataType } from '../../weights/data-types.ts';
@@ -197,9 +198,7 @@ function describeWeights({ file, bytes, metadata, parameters, tensors }: Weights
   }
   const modules = new Map<string, { tensors: number; values: number }>();
   for (const { name, shape } of tensors) {
-    const module = moduleOf(name);
-    const entry = modules.get(module) ?? { tensors: 0, values: 0 };
-    modules.set(module, entry);
+    const entry = getOrInsert(modules, moduleOf(name), () => ({ tensors: 0, values: 0 }));
     entry.tensors += 1;
     entry.values += elementCount(shape);
   }

@@ -1,4 +1,5 @@
 import { DeviceError, ShaderError } from '../errors.ts';
+import { getOrInsert } from '../maps.ts';
 import { SHADER_STAGE_COMPUTE } from './constants.ts';
 import { calmly } from './polling.ts';
 
@@ -31,17 +32,8 @@ export class PipelineCache {
 
   /** Starts to compile the pipeline at once where it is new. */
   get(kernel: string, code: string, signature: BindingSignature): Pipeline {
-    let sameBindings = this.#pipelines.get(signature);
-    if (sameBindings === undefined) {
-      sameBindings = new Map();
-      this.#pipelines.set(signature, sameBindings);
-    }
-    let pipeline = sameBindings.get(code);
-    if (pipeline === undefined) {
-      pipeline = this.#compile(kernel, code, this.#layout(signature), sameBindings);
-      sameBindings.set(code, pipeline);
-    }
-    return pipeline;
+    const sameBindings = getOrInsert(this.#pipelines, signature, () => new Map<string, Pipeline>());
+    return getOrInsert(sameBindings, code, () => this.#compile(kernel, code, this.#layout(signature), sameBindings));
   }
 
   #compile(kernel: string, code: string, layout: BindingLayout, sameBindings: Map<string, Pipeline>): Pipeline {
@@ -61,17 +53,14 @@ export class PipelineCache {
   }
 
   #layout(signature: BindingSignature): BindingLayout {
-    let layout = this.#layouts.get(signature);
-    if (layout === undefined) {
+    return getOrInsert(this.#layouts, signature, () => {
       const bindGroupLayout = this.#gpuDevice.createBindGroupLayout({
         label: signature,
         entries: entriesOf(signature),
       });
       const pipelineLayout = this.#gpuDevice.createPipelineLayout({ bindGroupLayouts: [bindGroupLayout] });
-      layout = { id: this.#layouts.size, bindGroupLayout, pipelineLayout };
-      this.#layouts.set(signature, layout);
-    }
-    return layout;
+      return { id: this.#layouts.size, bindGroupLayout, pipelineLayout };
+    });
   }
 }
 

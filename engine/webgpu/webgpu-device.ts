@@ -9,6 +9,7 @@ import {
   type Launch,
   MAXIMUM_WORKGROUPS_PER_DIMENSION,
 } from '../launch.ts';
+import { getOrInsert } from '../maps.ts';
 import { type HostArray, reserveHostArray, type Storage, type Tensor } from '../tensor.ts';
 import { type OpenedAdapter, openAdapter } from './adapter.ts';
 import { BufferPool, type PooledBuffer } from './buffer-pool.ts';
@@ -460,9 +461,7 @@ export class WebGpuDevice extends Device {
     const bindGroup = this.gpuDevice.createBindGroup({ layout: layout.bindGroupLayout, entries });
     this.#bindGroups.set(key, { bindGroup, buffers });
     for (const buffer of buffers) {
-      const keys = this.#bindGroupKeys.get(buffer);
-      if (keys === undefined) this.#bindGroupKeys.set(buffer, new Set([key]));
-      else keys.add(key);
+      getOrInsert(this.#bindGroupKeys, buffer, () => new Set<string>()).add(key);
     }
     return bindGroup;
   }

@@ -5,6 +5,7 @@
 import { describe } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
 import { elementCount, type HostTensor } from '../../engine/host-tensor.ts';
+import { getOrInsert } from '../../engine/maps.ts';
 import { checkOptionNames } from '../../engine/options.ts';
 import { formatFixed } from '../rounding.ts';
 import {
@@ -145,8 +146,8 @@ export class CocoEvaluator {
     const categoryIds = new Set(categories.map(({ id }) => id));
     for (const annotation of annotations) {
       if (categoryIds.has(annotation.category_id)) {
-        const ofImage = groupOf(this.#annotations, annotation.image_id, newGroups<CocoAnnotation>);
-        groupOf(ofImage, annotation.category_id, newList).push(annotation);
+        const ofImage = getOrInsert(this.#annotations, annotation.image_id, () => new Map<number, CocoAnnotation[]>());
+        getOrInsert(ofImage, annotation.category_id, () => []).push(annotation);
       }
     }
     for (const iouType of iouTypes) {
@@ -199,7 +200,7 @@ export class CocoEvaluator {
   updateResults(results: readonly CocoResult[], imageIds?: readonly number[]): void {
     const byImage = new Map<number, CocoResult[]>();
     for (const imageId of imageIds ?? []) byImage.set(imageId, []);
-    for (const result of checkCocoResults(results)) groupOf(byImage, result.image_id, newList).push(result);
+    for (const result of checkCocoResults(results)) getOrInsert(byImage, result.image_id, () => []).push(result);
     for (const imageId of byImage.keys()) {
       if (this.#seen.has(imageId)) throw new OptionError(`updateResults: image ${imageId} was given before`);
     }
@@ -245,7 +246,7 @@ export class CocoEvaluator {
   #addImages(byImage: ReadonlyMap<number, readonly CocoResult[]>, judged: Judged = result => result): void {
     const added = [...byImage].flatMap(([imageId, results]) => this.#evaluateImage(imageId, results, judged));
     for (const { iouType, category, evaluation } of added) {
-      groupOf(this.#evaluations.get(iouType)!, category, newList).push(evaluation);
+      getOrInsert(this.#evaluations.get(iouType)!, category, () => []).push(evaluation);
     }
     for (const imageId of byImage.keys()) this.#seen.add(imageId);
     this.#accumulations.clear();
@@ -260,7 +261,7 @@ export class CocoEvaluator {
     if (image === undefined) throw new OptionError(`CocoEvaluator: the ground truth has no image ${imageId}`);
     const annotations = this.#annotations.get(imageId);
     const resultsOf = new Map<number, CocoResult[]>();
-    for (const result of results) groupOf(resultsOf, result.category_id, newList).push(result);
+    for (const result of results) getOrInsert(resultsOf, result.category_id, () => []).push(result);
     const inputs = this.#categories
       .map(({ id }) => ({
         category: id,
@@ -469,17 +470,4 @@ function tableLine(metric: Metric, value: number, { iouThresholds }: CocoParamet
       : metric.iouThreshold.toFixed(2);
   const settings = `IoU=${iou.padEnd(9)} | area=${metric.area.padStart(6)} | maxDets=${String(metric.maximumDetections).padStart(3)}`;
   return ` ${title.padEnd(18)} ${abbreviation} @[ ${settings} ] = ${formatFixed(value, 3)}`;
-}
-
-const newGroups = <Value>() => new Map<number, Value[]>();
-const newList = <Value>(): Value[] => [];
-
-/** The entry of `key`, made if there is none. */
-function groupOf<Key, Value>(groups: Map<Key, Value>, key: Key, make: () => Value): Value {
-  let group = groups.get(key);
-  if (group === undefined) {
-    group = make();
-    groups.set(key, group);
-  }
-  return group;
 }

@@ -1,3 +1,4 @@
+import { getOrInsert } from '../../engine/maps.ts';
 import type { Canvas, Color } from './canvas.ts';
 import { measureText, renderText, shortenText } from './font.ts';
 import { classColor } from './palette.ts';
@@ -37,9 +38,7 @@ export function layOutLegend(segments: readonly LegendSegment[], width: number, 
   const swatch = rowHeight;
   const counts = new Map<number, { label: string; ids: Set<number> }>();
   for (const { id, label, labelId } of segments) {
-    const entry = counts.get(labelId) ?? { label, ids: new Set() };
-    counts.set(labelId, entry);
-    entry.ids.add(id);
+    getOrInsert(counts, labelId, () => ({ label, ids: new Set() })).ids.add(id);
   }
   const room = width - 4 * style.padding - swatch;
   const entries = [...counts].map(([labelId, { label, ids }]) => ({

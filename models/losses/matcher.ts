@@ -5,6 +5,7 @@
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { getOrInsert } from '../../engine/maps.ts';
 import { checkNumber, checkOptionNames } from '../../engine/options.ts';
 import { boxDistance, generalizedBoxIou, requireValidBoxes } from './boxes.ts';
 import { linearSumAssignment } from './linear-sum-assignment.ts';
@@ -103,7 +104,7 @@ export function hungarianMatcher(
         const label = labels[index]!;
         const cost =
           costs.bbox_cost * boxDistance(boxes, row, target.boxes.data, index) +
-          costs.class_cost * remembered(ofClass, label, () => classCost(logits, row * classes, classes, label)) -
+          costs.class_cost * getOrInsert(ofClass, label, () => classCost(logits, row * classes, classes, label)) -
           costs.giou_cost * generalizedBoxIou(boxes, row, target.boxes.data, index);
         matrix[query * count + index] = Number.isFinite(cost) ? cost : LARGEST_COST;
       }
@@ -179,13 +180,4 @@ function requirePredictions(
     requireValidBoxes(`labels[${image}].boxes`, target.boxes.data);
   });
   return [images, queries, classes];
-}
-
-function remembered(memory: Map<number, number>, key: number, compute: () => number): number {
-  let value = memory.get(key);
-  if (value === undefined) {
-    value = compute();
-    memory.set(key, value);
-  }
-  return value;
 }

@@ -6,6 +6,7 @@
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { getOrInsert } from '../../engine/maps.ts';
 import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { formatFixed } from '../rounding.ts';
 import { checkLogits, indexOfLargest, softmax } from './detection.ts';
@@ -201,9 +202,7 @@ export function runLengths({ data }: HostTensor<Int32Array>): number[][] {
     const value = data[start]!;
     let end = start + 1;
     while (end < data.length && data[end] === value) end++;
-    const ofValue = runs.get(value) ?? [];
-    ofValue.push(start + 1, end - start);
-    runs.set(value, ofValue);
+    getOrInsert(runs, value, () => []).push(start + 1, end - start);
     start = end;
   }
   return [...runs].sort(([a], [b]) => a - b).map(([, ofValue]) => ofValue);
