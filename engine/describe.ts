@@ -25,6 +25,11 @@ function abridge(value: unknown, levels: number): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [key, abridge(item, levels - 1)]));
 }
 
+/** Names for messages: the first `most` of them, and whether there are more. */
+export function listNames(names: readonly string[], most: number): string {
+  return names.slice(0, most).join(', ') + (names.length > most ? ', …' : '');
+}
+
 /** Runs `read`, and adds the entry it reads to the message of its error. */
 export function inEntry<Value>(entry: string, read: () => Value): Value {
   try {

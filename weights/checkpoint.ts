@@ -1,7 +1,7 @@
 // Opening a checkpoint whatever its format (Node only).
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { describe } from '../engine/describe.ts';
+import { describe, listNames } from '../engine/describe.ts';
 import { FileError, OptionError } from '../engine/errors.ts';
 import { type ByteSource, readRange } from './bytes.ts';
 import { fileSystemError, openFile } from './files.ts';
@@ -101,8 +101,8 @@ async function findCheckpointFile(folder: string): Promise<string> {
       `${expected}, but it has only ${foreignFiles[foreign]} weights (${foreign}); ${advice}`,
     );
   }
-  const shown = names.sort().slice(0, 10).join(', ') + (names.length > 10 ? ', …' : '');
-  throw new FileError({ file: folder }, `${expected}, but it has ${names.length === 0 ? 'no files' : `only ${shown}`}`);
+  const got = names.length === 0 ? 'no files' : `only ${listNames(names.sort(), 10)}`;
+  throw new FileError({ file: folder }, `${expected}, but it has ${got}`);
 }
 
 async function missingPath(path: string, error: unknown): Promise<unknown> {

@@ -1,6 +1,7 @@
 // Rewriting a checkpoint as the hub would have it (Node only).
 import { copyFile, mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { listNames } from '../engine/describe.ts';
 import { FileError } from '../engine/errors.ts';
 import { elementCount } from '../engine/host-tensor.ts';
 import { checkOptionNames } from '../engine/options.ts';
@@ -89,10 +90,7 @@ async function checkDestination(destination: string): Promise<void> {
     throw fileSystemError(destination, error);
   });
   if (existing.length > 0) {
-    throw new FileError(
-      { file: destination },
-      `expected a new or empty folder, but it has ${existing.slice(0, 5).join(', ')}`,
-    );
+    throw new FileError({ file: destination }, `expected a new or empty folder, but it has ${listNames(existing, 5)}`);
   }
 }
 

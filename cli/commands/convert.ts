@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { listNames } from '../../engine/describe.ts';
 import { modelClass, modelClasses } from '../../models/auto.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
 import { convertCheckpoint } from '../../weights/convert.ts';
@@ -41,7 +42,7 @@ export const convert = defineCommand({
     process.stdout.write(`${printable(folder)}: ${plural(tensorCount, 'tensor')}, ${formatBytes(bytes)}\n`);
     if (companions.length > 0) process.stdout.write(`  with ${companions.join(', ')}\n`);
     if (dropped.length > 0) {
-      const shown = dropped.slice(0, 5).join(', ') + (dropped.length > 5 ? ', …' : '');
+      const shown = listNames(dropped, 5);
       process.stdout.write(
         `  left out ${plural(dropped.length, 'stored tensor')} that models do not use: ${printable(shown)}\n`,
       );

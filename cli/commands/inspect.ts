@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
+import { listNames } from '../../engine/describe.ts';
 import { FileError } from '../../engine/errors.ts';
 import { elementCount, formatShape } from '../../engine/host-tensor.ts';
 import { getOrInsert } from '../../engine/maps.ts';
@@ -156,8 +157,7 @@ function describeModel({ folder, config, processor, weights, others }: ModelRepo
     const labels = config.id2label as Record<string, string> | undefined;
     if (labels !== undefined) {
       const names = Object.values(labels);
-      const shown = names.slice(0, 8).join(', ') + (names.length > 8 ? ', …' : '');
-      add('classes', `${names.length} (${shown})`);
+      add('classes', `${names.length} (${listNames(names, 8)})`);
     }
     add('queries', config.num_queries);
     add('layers', layersOf(config));

@@ -1,7 +1,7 @@
 // Models from the HuggingFace hub, or from a folder. Source of the protocol: huggingface_hub/file_download.py.
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { describe } from '../../engine/describe.ts';
+import { describe, listNames } from '../../engine/describe.ts';
 import { DownloadError, FileError, OptionError } from '../../engine/errors.ts';
 import { checkOptionNames } from '../../engine/options.ts';
 import { collectBytes } from '../bytes.ts';
@@ -227,8 +227,7 @@ class Snapshot {
       );
     }
     const files = await this.#listFiles();
-    const shown = files.slice(0, 12).join(', ') + (files.length > 12 ? ', …' : '');
-    const instead = files.length === 0 ? '' : `; this repository has only ${shown}`;
+    const instead = files.length === 0 ? '' : `; this repository has only ${listNames(files, 12)}`;
     return new DownloadError(`${id}: the repository has no ${file}${instead}`);
   }
 
