@@ -34,7 +34,7 @@ export const devices = defineCommand({
   options: { json: flag('Print JSON') },
   examples: [['', 'What can be used here?']],
   async run({ json }) {
-    const reports = [await describe('webgpu'), await describe('cpu')];
+    const reports = [await probe('webgpu'), await probe('cpu')];
     const hardware = reports.find(({ details }) => details?.adapter === 'hardware');
     const preferred = hardware ?? reports.find(({ device }) => device === 'cpu');
     if (json) {
@@ -57,7 +57,7 @@ export const devices = defineCommand({
   },
 });
 
-async function describe(kind: 'webgpu' | 'cpu'): Promise<DeviceReport> {
+async function probe(kind: 'webgpu' | 'cpu'): Promise<DeviceReport> {
   let device: Device;
   try {
     device = await Device.create({ device: kind, revectorize: true });
