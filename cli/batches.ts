@@ -100,10 +100,10 @@ export async function processBatches<Result>(
   const read = async (start: number): Promise<Entry[]> => {
     const batch = inputs.slice(start, start + batchSize);
     return Promise.all(
-      batch.map(async ({ path, bytes, problem }, offset) => {
+      batch.map(async (input, offset) => {
+        const { path } = input;
         try {
-          if (problem !== undefined) throw new DetrError(problem);
-          const image = await (bytes === undefined ? readImage(path) : readImage(bytes, { name: path }));
+          const image = await readInput(input);
           return { index: start + offset, path, image, inputSize: inputSize(image).join(' x ') };
         } catch (error) {
           return { path, error };
@@ -179,6 +179,19 @@ export async function processBatches<Result>(
     progress.clear();
   }
   return { finished, failures, interrupted: finished + failures.length < inputs.length };
+}
+
+/** The picture, upright unless its size in the annotations is that of the pixels as they are stored. */
+async function readInput({ path, bytes, problem, size }: InputFile): Promise<Image> {
+  if (problem !== undefined) throw new DetrError(problem);
+  const image = await readImage(bytes ?? path, { name: path });
+  if (size === undefined || (image.width === size.width && image.height === size.height)) return image;
+  if (image.width === size.height && image.height === size.width) {
+    const stored = await readImage(bytes ?? path, { name: path, exifTranspose: false });
+    if (stored.width === size.width) return stored;
+  }
+  const expected = `expected ${size.width} x ${size.height} pixels as in the annotations`;
+  throw new DetrError(`${expected}, got ${image.width} x ${image.height}`);
 }
 
 /** A lost device fails everything that follows, and what is no DetrError is a bug: neither is the fault of one input. */

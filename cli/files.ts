@@ -12,6 +12,8 @@ export interface InputFile {
   /** What came from standard input; else the picture is in the file. */
   readonly bytes?: Uint8Array;
   readonly problem?: string;
+  /** In pixels, where annotations say it: the picture must have it, upright or as it is stored. */
+  readonly size?: { readonly width: number; readonly height: number };
 }
 
 /** Of file names. */

@@ -22,7 +22,8 @@ export async function readJson(file: string): Promise<Readonly<Record<string, un
   }
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    // Some editors begin a file with a byte order mark.
+    parsed = JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (cause) {
     throw new FileError({ file }, `expected JSON, got ${(cause as Error).message}`, { cause });
   }

@@ -46,6 +46,7 @@ export function detectionEvaluation(
         table,
         metrics: { threshold, ...metrics, per_category_AP: perCategory },
         predictions,
+        failures: [],
       };
     },
   };

@@ -2,7 +2,16 @@ import { createHash } from 'node:crypto';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DetrError, type Device } from '../../engine/index.ts';
-import { type BatchOptions, conclude, type Outcome, processBatches, RunEnded } from '../batches.ts';
+import type { CocoImage } from '../../models/evaluation/coco-format.ts';
+import {
+  type BatchOptions,
+  conclude,
+  type Failure,
+  type Outcome,
+  processBatches,
+  RunEnded,
+  summarize,
+} from '../batches.ts';
 import { exitCodes } from '../command.ts';
 import { isInside, weightEndings, writeJsonFile } from '../files.ts';
 import { Journal } from '../journal.ts';
@@ -24,10 +33,7 @@ export interface EvaluationSettings extends DeviceChoice {
   readonly signal: AbortSignal;
 }
 
-export interface ListedImage {
-  readonly id: number;
-  readonly file_name?: string;
-}
+export type ListedImage = Pick<CocoImage, 'id' | 'file_name' | 'width' | 'height'>;
 
 /** A model that is loaded, how it runs on pictures, and what is recorded of each. */
 export interface LoadedModel<Entry, Result> extends Pick<BatchOptions<Result>, 'inputSize' | 'run'> {
@@ -41,6 +47,8 @@ export interface Score {
   readonly metrics: object;
   /** In COCO's results format. */
   readonly predictions: object;
+  /** Pictures that cannot be measured. */
+  readonly failures: readonly Failure[];
 }
 
 /** What is measured, on a dataset that was checked. */
@@ -67,8 +75,8 @@ export async function runEvaluation<Entry, Result>(
     process.stderr.write('run the same command again to go on\n');
     return exitCodes.interrupted;
   }
-  const images = evaluation.listed.filter(({ id }) => journal.entries.has(id)).length;
-  if (images === 0) {
+  const recorded = evaluation.listed.filter(({ id }) => journal.entries.has(id)).length;
+  if (recorded === 0) {
     await rm(journal.path);
     throw new DetrError('expected pictures to measure the model on, got none that could be read; nothing is written');
   }
@@ -80,7 +88,10 @@ export async function runEvaluation<Entry, Result>(
     process.stderr.write('interrupted while scoring\nrun the same command again to go on\n');
     return exitCodes.interrupted;
   }
-  const { table, metrics, predictions } = score;
+  const { table, metrics, predictions, failures } = score;
+  process.stderr.write(summarize({ finished: recorded - failures.length, failures, interrupted: false }, recorded));
+  const images = recorded - failures.length;
+  if (images === 0) throw new DetrError('expected pictures that can be measured, got none; nothing is written');
   const report = { task: evaluation.identity.task, model: chosen.name, images, images_listed: total, ...metrics };
   await writeJsonFile(join(out, 'predictions.json'), predictions);
   await writeJsonFile(join(out, 'metrics.json'), report);
@@ -89,7 +100,7 @@ export async function runEvaluation<Entry, Result>(
   process.stdout.write(
     settings.json ? `${JSON.stringify(report)}\n` : `${part}${table}\n\npredictions and metrics in ${printable(out)}\n`,
   );
-  return exitCode;
+  return failures.length > 0 ? exitCodes.failure : exitCode;
 }
 
 /** Changes when one of the files does, by its size or its time. */
@@ -97,7 +108,7 @@ async function fingerprint(files: readonly string[]): Promise<string> {
   const hash = createHash('sha256');
   for (const file of files) {
     const { size, mtimeMs } = await stat(file);
-    hash.update(`${file} ${size} ${mtimeMs}\n`);
+    hash.update(`${resolve(file)} ${size} ${mtimeMs}\n`);
   }
   return hash.digest('hex').slice(0, 16);
 }
@@ -130,10 +141,12 @@ async function processRemaining<Entry, Result>(
     if (remaining.length < listed.length) {
       process.stderr.write(`${plural(listed.length - remaining.length, 'picture')} done before (${printable(out)})\n`);
     }
-    const inputs = remaining.map(({ id, file_name: name }) => {
+    const inputs = remaining.map(({ id, file_name: name, width, height }) => {
       if (typeof name !== 'string') return { path: `image ${id}`, problem: 'expected a file_name in the annotations' };
       const problem = 'expected a file_name below --images in the annotations';
-      return isInside(name) ? { path: join(images, name) } : { path: name, problem };
+      if (!isInside(name)) return { path: name, problem };
+      const size = typeof width === 'number' && typeof height === 'number' ? { size: { width, height } } : {};
+      return { path: join(images, name), ...size };
     });
     const { model, inputSize, run, record } = await load(device);
     const finish = async ({ index }: { readonly index: number }, result: Result) => {

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { type Device, FileError, OptionError } from '../../engine/index.ts';
 import { AutoModelForImageSegmentation } from '../../models/auto.ts';
 import {
+  isThing,
   type PanopticDataset,
   PanopticEvaluator,
   type PanopticPrediction,
@@ -13,11 +14,12 @@ import {
 } from '../../models/evaluation/panoptic-evaluator.ts';
 import { readImage, writePng } from '../../models/images/files.ts';
 import { fileSystemError, makeFolder } from '../../weights/files.ts';
+import { type Failure, isFaultOfInput } from '../batches.ts';
 import { isFolder, isInside } from '../files.ts';
 import { openSegmentationProcessor } from '../models.ts';
 import { withoutPadding } from '../padding.ts';
 import { matchCategories } from './categories.ts';
-import type { Evaluation, EvaluationSettings, ListedImage, LoadedModel, Score } from './evaluation.ts';
+import type { Evaluation, EvaluationSettings, LoadedModel, Score } from './evaluation.ts';
 
 type Entry = readonly PanopticSegment[];
 
@@ -42,13 +44,14 @@ export async function panopticEvaluation(
   const folders = new Set([mapFolder, ...truths.map(({ file_name: name }) => dirname(join(mapFolder, name)))]);
   for (const folder of folders) await makeFolder(folder);
 
-  const names = new Map(
-    (dataset as { images?: readonly ListedImage[] }).images?.map(image => [image.id, image.file_name]),
-  );
+  const images = new Map(dataset.images?.map(image => [image.id, image]));
   const mapNames = new Map(truths.map(({ image_id: id, file_name }) => [id, file_name]));
   return {
     // Without a list of images, a picture has the name of its PNG of segments.
-    listed: truths.map(({ image_id: id, file_name }) => ({ id, file_name: names.get(id) ?? file_name })),
+    listed: truths.map(({ image_id: id, file_name }) => {
+      const image = images.get(id);
+      return { ...image, id, file_name: image?.file_name ?? file_name };
+    }),
     identity: { task: 'panoptic', maskThreshold, overlapThreshold },
     load: async device => ({
       ...(await loadSegmenter(dataset, settings, device)),
@@ -96,7 +99,7 @@ async function loadSegmenter(
   const processor = await openSegmentationProcessor(chosen);
   const model = await AutoModelForImageSegmentation.fromPretrained(chosen.directory, { device });
   const categoryOf = matchCategories(model.config.id2label, categories);
-  const stuff = new Set(categories.filter(({ isthing }) => isthing !== 1).map(({ id }) => id));
+  const stuff = new Set(categories.filter(category => !isThing(category)).map(({ id }) => id));
   const labelIdsToFuse = new Set([...categoryOf].filter(([, category]) => stuff.has(category)).map(([label]) => label));
   const options = { threshold, maskThreshold, overlapMaskAreaThreshold, labelIdsToFuse };
   return {
@@ -136,12 +139,18 @@ async function scoreSegments(
 ): Promise<Score> {
   const truthFolder = truthFolderOf(annotations);
   const evaluator = new PanopticEvaluator(dataset);
+  const failures: Failure[] = [];
   const done = dataset.annotations.slice(0, limit).filter(({ image_id: id }) => entries.has(id));
   for (const { image_id: id, file_name: name } of done) {
     signal.throwIfAborted();
-    const truth = panopticIds(await readImage(join(truthFolder, name)));
-    const ids = panopticIds(await readImage(join(mapFolder, name)));
-    evaluator.update(id, truth, { ids, segments: entries.get(id)! });
+    try {
+      const truth = panopticIds(await readImage(join(truthFolder, name)));
+      const ids = panopticIds(await readImage(join(mapFolder, name)));
+      evaluator.update(id, truth, { ids, segments: entries.get(id)! });
+    } catch (error) {
+      if (!isFaultOfInput(error)) throw error;
+      failures.push({ path: name, message: error.message });
+    }
   }
   const { table, ...metrics } = evaluator.summarize();
   const predictions = done.map(({ image_id, file_name }) => {
@@ -151,5 +160,6 @@ async function scoreSegments(
     table,
     metrics: { threshold, maskThreshold, overlapThreshold, ...metrics },
     predictions: { annotations: predictions, categories: dataset.categories },
+    failures,
   };
 }

@@ -25,6 +25,11 @@ export function requireFinite(value: unknown, where: string): number {
   return value as number;
 }
 
+/** COCO's files say 0 and 1, some exporters false and true. */
+export function requireFlag(value: unknown, where: string): void {
+  if (typeof value !== 'boolean' && !Number.isSafeInteger(value)) throw unexpected(where, '0 or 1', value);
+}
+
 export function requireUniqueIds(entries: readonly unknown[], where: string): void {
   const seen = new Set<unknown>();
   entries.forEach((entry, index) => {

@@ -3,7 +3,7 @@
  * D detections, T overlap thresholds, R recall thresholds, K categories, A area ranges, M limits on detections per image.
  */
 import { describe } from '../../engine/describe.ts';
-import { OptionError } from '../../engine/errors.ts';
+import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { elementCount, type HostTensor } from '../../engine/host-tensor.ts';
 import { getOrInsert } from '../../engine/maps.ts';
 import { checkOptionNames } from '../../engine/options.ts';
@@ -186,7 +186,9 @@ export class CocoEvaluator {
         throw new OptionError(`update: expected [image id, detections], got ${describe(entry)}`);
       const [imageId, detections] = entry as readonly [number, ImageDetections];
       if (this.#seen.has(imageId) || byImage.has(imageId)) continue;
-      byImage.set(imageId, checkCocoResults(toCocoResults(imageId, detections)));
+      const results = checkCocoResults(toCocoResults(imageId, detections));
+      checkMaskSize(this.#images.get(imageId), detections.masks);
+      byImage.set(imageId, results);
     }
     this.#addImages(byImage, onlyJudged);
   }
@@ -470,4 +472,13 @@ function tableLine(metric: Metric, value: number, { iouThresholds }: CocoParamet
       : metric.iouThreshold.toFixed(2);
   const settings = `IoU=${iou.padEnd(9)} | area=${metric.area.padStart(6)} | maxDets=${String(metric.maximumDetections).padStart(3)}`;
   return ` ${title.padEnd(18)} ${abbreviation} @[ ${settings} ] = ${formatFixed(value, 3)}`;
+}
+
+/** Results in files may have masks of any size, which then overlap nothing; of tensors such a size is a mistake. */
+function checkMaskSize(image: CocoImage | undefined, masks: ImageDetections['masks']): void {
+  if (image?.width === undefined || image.height === undefined || masks === undefined) return;
+  const [height, width] = masks.shape.slice(-2);
+  if (height === image.height && width === image.width) return;
+  const expected = `masks of the image's size [${image.height}, ${image.width}]`;
+  throw new ShapeError(`image ${image.id}: expected ${expected}, got [${height}, ${width}]; give targetSizes`);
 }

@@ -7,6 +7,7 @@ import { ShapeError } from '../../engine/errors.ts';
 import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import {
   requireFinite,
+  requireFlag,
   requireInteger,
   requireList,
   requireNumbers,
@@ -18,8 +19,9 @@ import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
 
 export interface CocoImage {
   readonly id: number;
-  readonly width: number;
-  readonly height: number;
+  /** In pixels; needed to compare masks. */
+  readonly width?: number;
+  readonly height?: number;
   readonly file_name?: string;
 }
 
@@ -33,11 +35,12 @@ export interface CocoAnnotation {
   readonly id: number;
   readonly image_id: number;
   readonly category_id: number;
-  readonly bbox: readonly number[];
+  /** Masks are compared without it. */
+  readonly bbox?: readonly number[];
   /** Area in pixels of the object (of its mask, where there is one); decides whether it counts as small, medium or large. */
   readonly area: number;
-  /** 1 for a region that covers a crowd: detections in it are neither right nor wrong. */
-  readonly iscrowd?: number;
+  /** 1 (or true) for a region that covers a crowd: detections in it are neither right nor wrong. */
+  readonly iscrowd?: number | boolean;
   readonly segmentation?: CocoSegmentation;
   /** x, y, visibility (0 not labelled, 1 hidden, 2 visible) of each keypoint. */
   readonly keypoints?: readonly number[];
@@ -132,11 +135,6 @@ export function checkCocoDataset(value: unknown): CocoDataset {
   const images = requireList(dataset, 'images');
   const annotations = requireList(dataset, 'annotations');
   const categories = requireList(dataset, 'categories');
-  images.forEach((entry, index) => {
-    const where = `images[${index}]`;
-    const image = requireObject(entry, where);
-    for (const key of ['id', 'width', 'height']) requireInteger(image[key], `${where}.${key}`);
-  });
   categories.forEach((entry, index) => {
     const category = requireObject(entry, `categories[${index}]`);
     requireInteger(category.id, `categories[${index}].id`);
@@ -144,20 +142,31 @@ export function checkCocoDataset(value: unknown): CocoDataset {
       throw unexpected(`categories[${index}].name`, 'a string', category.name);
     }
   });
-  requireUniqueIds(images, 'images');
+  checkImages(images);
   requireUniqueIds(categories, 'categories');
   annotations.forEach((entry, index) => {
     const where = `annotations[${index}]`;
     const annotation = requireObject(entry, where);
     for (const key of ['id', 'image_id', 'category_id']) requireInteger(annotation[key], `${where}.${key}`);
-    requireNumbers(annotation.bbox, `${where}.bbox`, 4);
+    if (annotation.bbox !== undefined) requireNumbers(annotation.bbox, `${where}.bbox`, 4);
     requireFinite(annotation.area, `${where}.area`);
-    if (annotation.iscrowd !== undefined) requireInteger(annotation.iscrowd, `${where}.iscrowd`);
+    requireFlag(annotation.iscrowd ?? 0, `${where}.iscrowd`);
     if (annotation.keypoints !== undefined) requireNumbers(annotation.keypoints, `${where}.keypoints`);
     if (annotation.num_keypoints !== undefined) requireInteger(annotation.num_keypoints, `${where}.num_keypoints`);
   });
   requireUniqueIds(annotations, 'annotations');
   return value as CocoDataset;
+}
+
+/** Checks the list of pictures of a dataset. */
+export function checkImages(images: readonly unknown[]): void {
+  images.forEach((entry, index) => {
+    const where = `images[${index}]`;
+    const image = requireObject(entry, where);
+    requireInteger(image.id, `${where}.id`);
+    for (const key of ['width', 'height']) requireInteger(image[key] ?? 0, `${where}.${key}`);
+  });
+  requireUniqueIds(images, 'images');
 }
 
 /** Checks that `value` (a parsed JSON file) is a list of COCO results; errors name the entry. */

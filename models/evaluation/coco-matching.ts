@@ -7,7 +7,16 @@
 import { inEntry } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
 import { type CocoAnnotation, type CocoImage, type CocoResult, hasBox } from './coco-format.ts';
-import { type Rle, rleArea, rleFromSegmentation, rleIou, rleToBox } from './rle.ts';
+import {
+  type CocoRle,
+  type CocoSegmentation,
+  type Rle,
+  rleArea,
+  rleFromCoco,
+  rleFromSegmentation,
+  rleIou,
+  rleToBox,
+} from './rle.ts';
 
 /** What detections are compared by: boxes, masks or keypoints. */
 export type IouType = 'bbox' | 'segm' | 'keypoints';
@@ -170,7 +179,7 @@ function compare(
   if (iouType === 'bbox') {
     const boxes = results.map(result => boxOf(result, image));
     return {
-      overlaps: pairwise(boxes, annotations, (box, truth) => boxIou(box, truth.bbox, isCrowd(truth))),
+      overlaps: pairwise(boxes, annotations, (box, truth) => boxIou(box, boxOfTruth(truth), isCrowd(truth))),
       detectionAreas: results.map(result => areaOf(result, () => rleArea(maskOf(result, image)))),
     };
   }
@@ -231,7 +240,7 @@ function boxIou(box: readonly number[], truth: readonly number[], crowd: boolean
  */
 function keypointSimilarity(keypoints: readonly number[], truth: CocoAnnotation, sigmas: readonly number[]): number {
   const labelled = keypointsOf(truth, `annotation ${truth.id}`, sigmas.length);
-  const [x, y, width, height] = truth.bbox as [number, number, number, number];
+  const [x, y, width, height] = boxOfTruth(truth) as [number, number, number, number];
   const anyVisible = sigmas.some((_, index) => labelled[3 * index + 2]! > 0);
   let similarity = 0;
   let compared = 0;
@@ -260,6 +269,11 @@ function bestResults(results: readonly CocoResult[], maximum: number): readonly 
   return results.toSorted((a, b) => b.score - a.score).slice(0, maximum);
 }
 
+function boxOfTruth({ id, bbox }: CocoAnnotation): readonly number[] {
+  if (bbox === undefined) throw new OptionError(`annotation ${id}: expected a bbox, got none`);
+  return bbox;
+}
+
 function boxOf(result: CocoResult, image: CocoImage): readonly number[] {
   return hasBox(result) ? result.bbox! : rleToBox(maskOf(result, image));
 }
@@ -271,12 +285,21 @@ function maskOf(result: CocoResult, image: CocoImage): Rle {
     throw new OptionError(`${where}: expected a segmentation or bbox, got neither`);
   }
   const mask = result.segmentation === undefined ? [result.bbox!] : result.segmentation;
-  return inEntry(where, () => rleFromSegmentation(mask, image.height, image.width));
+  return inEntry(where, () => maskIn(image, mask));
 }
 
 function annotationMask({ id, segmentation }: CocoAnnotation, image: CocoImage): Rle {
   if (segmentation === undefined) throw new OptionError(`annotation ${id}: expected a segmentation, got none`);
-  return inEntry(`annotation ${id}`, () => rleFromSegmentation(segmentation, image.height, image.width));
+  return inEntry(`annotation ${id}`, () => maskIn(image, segmentation));
+}
+
+/** A run-length encoding brings a size of its own; masks of different sizes do not overlap. */
+function maskIn({ id, width, height }: CocoImage, segmentation: CocoSegmentation): Rle {
+  if (!Array.isArray(segmentation)) return rleFromCoco(segmentation as CocoRle);
+  if (typeof width !== 'number' || typeof height !== 'number') {
+    throw new OptionError(`expected width and height of image ${id}, which polygons need, got none`);
+  }
+  return rleFromSegmentation(segmentation, height, width);
 }
 
 /** A result's area: its box's if it has one, whatever is compared, as `loadRes` of the reference has it. */
@@ -313,7 +336,7 @@ function labelledKeypoints({ num_keypoints: count, keypoints }: CocoAnnotation):
 }
 
 function isCrowd({ iscrowd }: CocoAnnotation): boolean {
-  return iscrowd !== undefined && iscrowd !== 0;
+  return Boolean(iscrowd);
 }
 
 function isWithin(area: number, { smallest, largest }: AreaRange): boolean {

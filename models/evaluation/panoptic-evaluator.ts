@@ -7,12 +7,20 @@
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import { formatShape, type HostTensor, sameShape } from '../../engine/host-tensor.ts';
 import { formatFixed } from '../rounding.ts';
-import { requireFinite, requireInteger, requireList, requireObject, requireUniqueIds, unexpected } from './checks.ts';
-import type { CocoCategory } from './coco-format.ts';
+import {
+  requireFinite,
+  requireFlag,
+  requireInteger,
+  requireList,
+  requireObject,
+  requireUniqueIds,
+  unexpected,
+} from './checks.ts';
+import { type CocoCategory, type CocoImage, checkImages } from './coco-format.ts';
 
 export interface PanopticCategory extends CocoCategory {
-  /** 1 for countable things, 0 for stuff. */
-  readonly isthing: number;
+  /** 1 (or true) for countable things, 0 (or false) for stuff. */
+  readonly isthing: number | boolean;
 }
 
 export interface PanopticSegment {
@@ -20,8 +28,8 @@ export interface PanopticSegment {
   readonly category_id: number;
   /** Area in pixels; needed of ground truth. */
   readonly area?: number;
-  /** 1 for a region that covers a crowd. */
-  readonly iscrowd?: number;
+  /** 1 (or true) for a region that covers a crowd. */
+  readonly iscrowd?: number | boolean;
   /** Confidence of a prediction; it plays no part in the evaluation. */
   readonly score?: number;
 }
@@ -35,6 +43,8 @@ export interface PanopticAnnotation {
 
 /** A parsed COCO panoptic annotation file. */
 export interface PanopticDataset {
+  /** The pictures, where the file lists them. */
+  readonly images?: readonly CocoImage[];
   readonly annotations: readonly PanopticAnnotation[];
   readonly categories: readonly PanopticCategory[];
 }
@@ -172,7 +182,7 @@ export class PanopticEvaluator {
     for (const [pair, intersection] of shared) {
       const truth = truths.get(Math.floor(pair / ID_LIMIT));
       const candidate = predicted.get(pair % ID_LIMIT);
-      if (truth === undefined || candidate === undefined || truth.iscrowd === 1) continue;
+      if (truth === undefined || candidate === undefined || isCrowd(truth)) continue;
       if (truth.category_id !== candidate.category_id) continue;
       const ofVoid = shared.get(pairOf(VOID, candidate.id)) ?? 0;
       const union = predictedAreas.get(candidate.id)! + truth.area! - intersection - ofVoid;
@@ -188,7 +198,7 @@ export class PanopticEvaluator {
     const crowds = new Map<number, number>();
     for (const truth of truths.values()) {
       if (foundTruths.has(truth.id)) continue;
-      if (truth.iscrowd === 1) crowds.set(truth.category_id, truth.id);
+      if (isCrowd(truth)) crowds.set(truth.category_id, truth.id);
       else this.#counts.get(truth.category_id)!.falseNegatives++;
     }
     for (const { id, category_id: category } of predicted.values()) {
@@ -217,8 +227,8 @@ export class PanopticEvaluator {
       return { pq: over('pq'), sq: over('sq'), rq: over('rq'), n: counted.length };
     };
     const all = mean(() => true);
-    const things = mean(({ isthing }) => isthing === 1);
-    const stuff = mean(({ isthing }) => isthing !== 1);
+    const things = mean(isThing);
+    const stuff = mean(category => !isThing(category));
     const rows = Object.entries({ All: all, Things: things, Stuff: stuff });
     return {
       images: this.#seen.size,
@@ -236,6 +246,14 @@ export class PanopticEvaluator {
       ].join('\n'),
     };
   }
+}
+
+export function isThing({ isthing }: PanopticCategory): boolean {
+  return Number(isthing) === 1;
+}
+
+function isCrowd({ iscrowd }: PanopticSegment): boolean {
+  return Number(iscrowd) === 1;
 }
 
 /**
@@ -304,6 +322,7 @@ export function panopticImage(ids: HostTensor<Int32Array>): {
 /** Checks that `value` (a parsed JSON file) is a COCO panoptic annotation file; errors name the entry. */
 export function checkPanopticDataset(value: unknown): PanopticDataset {
   const dataset = requireObject(value, 'dataset');
+  if (dataset.images !== undefined) checkImages(requireList(dataset, 'images'));
   const annotations = requireList(dataset, 'annotations');
   const categories = requireList(dataset, 'categories');
   const categoryIds = new Set<number>();
@@ -311,7 +330,7 @@ export function checkPanopticDataset(value: unknown): PanopticDataset {
     const where = `categories[${index}]`;
     const category = requireObject(entry, where);
     categoryIds.add(requireInteger(category.id, `${where}.id`));
-    requireInteger(category.isthing, `${where}.isthing`);
+    requireFlag(category.isthing, `${where}.isthing`);
     if (typeof category.name !== 'string') throw unexpected(`${where}.name`, 'a string', category.name);
   });
   requireUniqueIds(categories, 'categories');
@@ -335,6 +354,7 @@ export function checkPanopticDataset(value: unknown): PanopticDataset {
       const segment = requireObject(item, which);
       requireInteger(segment.id, `${which}.id`);
       requireFinite(segment.area, `${which}.area`);
+      requireFlag(segment.iscrowd ?? 0, `${which}.iscrowd`);
       if (!categoryIds.has(requireInteger(segment.category_id, `${which}.category_id`))) {
         throw unexpected(`${which}.category_id`, 'a category of the file', segment.category_id);
       }

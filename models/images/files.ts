@@ -17,6 +17,8 @@ export interface ReadImageOptions {
    * announce gigabytes. Default 89,478,485 (a quarter of a gigabyte of RGB), Pillow's limit.
    */
   readonly maxPixels?: number;
+  /** Whether the picture is turned as its EXIF orientation says; default true. */
+  readonly exifTranspose?: boolean;
   /** What errors call the picture when it comes as bytes; default `image`. */
   readonly name?: string;
 }
@@ -60,19 +62,22 @@ export async function readImage(
 
 /** `readImage` without a promise, on the calling thread. */
 export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, options: ReadImageOptions = {}): Image {
-  const { maxPixels, name } = checkReadOptions(options);
+  const { name, ...limits } = checkReadOptions(options);
   const own = pathOrBytes(source);
-  if (typeof own !== 'string') return decodeImage(own, name, maxPixels);
-  return decodeImage(readBytes(own, maxPixels), own, maxPixels);
+  if (typeof own !== 'string') return decodeImage(own, name, limits);
+  return decodeImage(readBytes(own, limits.maxPixels), own, limits);
 }
 
 function checkReadOptions(options: ReadImageOptions): Required<ReadImageOptions> {
-  checkOptionNames(options, ['maxPixels', 'name'], 'readImage');
-  const { maxPixels = defaultMaxPixels, name = 'image' } = options;
+  checkOptionNames(options, ['maxPixels', 'exifTranspose', 'name'], 'readImage');
+  const { maxPixels = defaultMaxPixels, exifTranspose = true, name = 'image' } = options;
   checkNumber(maxPixels, 'maxPixels', 'readImage');
   if (maxPixels < 1) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
   if (typeof name !== 'string') throw new OptionError(`readImage: expected name to be a text, got ${describe(name)}`);
-  return { maxPixels, name };
+  if (typeof exifTranspose !== 'boolean') {
+    throw new OptionError(`readImage: expected exifTranspose to be true or false, got ${describe(exifTranspose)}`);
+  }
+  return { maxPixels, exifTranspose, name };
 }
 
 function pathOrBytes(source: string | URL | Uint8Array | ArrayBuffer): string | Uint8Array {
@@ -96,14 +101,17 @@ function pathOf(source: string | URL): string {
   }
 }
 
-function decodeImage(bytes: Uint8Array, file: string, maxPixels: number): Image {
+type DecodeOptions = Required<Pick<ReadImageOptions, 'maxPixels' | 'exifTranspose'>>;
+
+function decodeImage(bytes: Uint8Array, file: string, { maxPixels, exifTranspose }: DecodeOptions): Image {
   if (!isPng(bytes) && !isJpeg(bytes)) throw new FileError({ file }, notAPicture(bytes));
   const picture = isPng(bytes) ? openPng(bytes, file) : openJpeg(bytes, file);
   const { width, height } = picture;
   if (width * height > maxPixels) {
     throw new FileError({ file }, `expected at most ${maxPixels} pixels (option maxPixels), got ${width} x ${height}`);
   }
-  return applyOrientation(picture.decode(), picture.orientation);
+  const image = picture.decode();
+  return exifTranspose ? applyOrientation(image, picture.orientation) : image;
 }
 
 const otherFormats: readonly [name: string, start: string][] = [

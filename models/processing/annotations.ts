@@ -16,10 +16,8 @@ import type { ImageSize } from './image-size.ts';
 import type { AnnotationFormat } from './settings.ts';
 
 /** What is needed of an object in a COCO detection annotation file. Boxes are [x, y, width, height] in pixels. */
-export type CocoObject = Pick<
-  CocoAnnotation,
-  'category_id' | 'bbox' | 'area' | 'iscrowd' | 'segmentation' | 'keypoints'
->;
+export type CocoObject = Pick<CocoAnnotation, 'category_id' | 'area' | 'iscrowd' | 'segmentation' | 'keypoints'> &
+  Required<Pick<CocoAnnotation, 'bbox'>>;
 
 /** All objects of one image. */
 export interface CocoDetectionAnnotation {
@@ -37,7 +35,7 @@ export interface CocoPanopticAnnotation {
   readonly segments_info: readonly {
     readonly id: number;
     readonly category_id: number;
-    readonly iscrowd: number;
+    readonly iscrowd: number | boolean;
     readonly area: number;
   }[];
 }
@@ -89,7 +87,7 @@ export function checkAnnotation(annotation: ImageAnnotation, format: AnnotationF
         refuse(`${field}.bbox`, '[x, y, width, height]', object.bbox);
       if (!Number.isFinite(object.area)) refuse(`${field}.area`, 'a number', object.area);
       const { iscrowd } = object;
-      if (iscrowd !== undefined && !isClass(iscrowd)) refuse(`${field}.iscrowd`, '0 or 1', iscrowd);
+      if (iscrowd !== undefined && !isFlag(iscrowd)) refuse(`${field}.iscrowd`, '0 or 1', iscrowd);
     }
     return;
   }
@@ -100,12 +98,13 @@ export function checkAnnotation(annotation: ImageAnnotation, format: AnnotationF
     if (typeof segment !== 'object' || segment === null) refuse(field, 'a segment', segment);
     if (!isClass(segment.id)) refuse(`${field}.id`, 'a whole number', segment.id);
     if (!isClass(segment.category_id)) refuse(`${field}.category_id`, 'a whole number', segment.category_id);
-    if (!isClass(segment.iscrowd)) refuse(`${field}.iscrowd`, '0 or 1', segment.iscrowd);
+    if (!isFlag(segment.iscrowd)) refuse(`${field}.iscrowd`, '0 or 1', segment.iscrowd);
     if (!Number.isFinite(segment.area)) refuse(`${field}.area`, 'a number', segment.area);
   }
 }
 
 const isClass = (value: unknown): boolean => Number.isInteger(value) && Math.abs(value as number) < 2 ** 31;
+const isFlag = (value: unknown): boolean => typeof value === 'boolean' || isClass(value);
 const isNumbers = (value: unknown): value is number[] => Array.isArray(value) && value.every(Number.isFinite);
 
 const integers = (values: readonly number[]): HostTensor<Int32Array> => ({
@@ -126,7 +125,7 @@ export function prepareDetection(
 ): ImageLabels {
   const objects = annotation.annotations
     .map((object, index) => ({ object, index, corners: clippedCorners(object, size) }))
-    .filter(({ object }) => (object.iscrowd ?? 0) === 0);
+    .filter(({ object }) => !object.iscrowd);
   const kept = objects.filter(({ corners: [left, top, right, bottom] }) => right > left && bottom > top);
   const keptObjects = kept.map(({ object }) => object);
   return {
@@ -241,7 +240,7 @@ export function preparePanoptic(
     classLabels: integers(segments.map(segment => segment.category_id)),
     boxes: { shape: [segments.length, 4], data: boxes },
     area: floats(segments.map(segment => segment.area)),
-    iscrowd: integers(segments.map(segment => segment.iscrowd)),
+    iscrowd: integers(segments.map(segment => Number(segment.iscrowd))),
     ...(masks === undefined ? {} : { masks: { shape: [segments.length, height, width], data: masks } }),
   };
 }

@@ -14,6 +14,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { CocoDataset } from '../../models/evaluation/coco-format.ts';
 import type { PanopticDataset } from '../../models/evaluation/panoptic-evaluator.ts';
+import { writePng } from '../../models/images/files.ts';
+import { exifOf, pngChunk } from '../images/png-parts.ts';
 import { readTestJson, repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { detrWebgpu } from './run-command.ts';
@@ -190,6 +192,60 @@ test('the metrics say over how many pictures they are, none of which lies outsid
   assert.match(stdout, /^over 2 of 4 pictures\n/);
   const metrics = JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8'));
   assert.equal([metrics.images, metrics.images_listed], [2, 4]);
+});
+
+test('pictures have the size of their annotations, upright or as they are stored; others fail', async () => {
+  const { images: listed, ...dataset } = readTestJson<CocoDataset>('scenes', 'instances.json');
+  const images = join(folder, 'turned');
+  mkdirSync(images);
+  const some = listed.filter(({ width, height }) => width !== height).slice(0, 4);
+  for (const { file_name: name } of some) {
+    const bytes = readFileSync(testData('scenes', 'images', name!));
+    const behindHeader = 33;
+    const parts = [bytes.subarray(0, behindHeader), pngChunk('eXIf', exifOf(6)), bytes.subarray(behindHeader)];
+    writeFileSync(join(images, name!), Buffer.concat(parts));
+  }
+  const run = async (out: string, from: string, changed: typeof some) => {
+    const args = withAnnotations(detection('scenes-detr', join(folder, out)), out, { ...dataset, images: changed });
+    return detrWebgpu(args.map(arg => (arg === testData('scenes', 'images') ? from : arg)));
+  };
+  const asStored = await run('upright', testData('scenes', 'images'), some);
+  const turned = await run('stored', images, some);
+  assert.is(turned.exitCode, 0);
+  const resultsIn = (out: string) => readFileSync(join(folder, out, 'predictions.json'), 'utf8');
+  assert.equal(resultsIn('stored'), resultsIn('upright'));
+  assert.is(asStored.exitCode, 0);
+
+  const resized = some.map((image, index) => (index === 0 ? { ...image, width: 2 * image.width! } : image));
+  const { exitCode, stderr } = await run('resized', images, resized);
+  assert.is(exitCode, 1);
+  assert.match(
+    stderr,
+    /^1 of 4 pictures failed:\n {2}\S+: expected \d+ x \d+ pixels as in the annotations, got \d+ x \d+\n$/,
+  );
+});
+
+test('maps of the annotations that are damaged or of another size leave their pictures out', async () => {
+  const out = join(folder, 'odd-maps');
+  const { annotations } = readTestJson<PanopticDataset>('scenes', 'panoptic.json');
+  const args = withAnnotations(panoptic(out), 'maps', { annotations: annotations.slice(0, 4) });
+  cpSync(testData('scenes', 'panoptic'), join(folder, 'maps'), { recursive: true });
+  writeFileSync(join(folder, 'maps', annotations[0]!.file_name), 'not a picture');
+  writePng(join(folder, 'maps', annotations[2]!.file_name), {
+    width: 2,
+    height: 1,
+    channels: 3,
+    data: new Uint8Array(6),
+  });
+  const { exitCode, stdout, stderr } = await detrWebgpu(args);
+  assert.is(exitCode, 1);
+  assert.match(
+    stderr,
+    /^2 of 4 pictures failed:\n.*: expected a PNG or JPEG file.*\n.*image \d+: expected ids of one shape/,
+  );
+  assert.match(stdout, /^over 2 of 4 pictures\n/);
+  const { images, images_listed: all } = JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8'));
+  assert.equal([images, all], [2, 4]);
 });
 
 /** The data set with every category id one higher. */

@@ -11,6 +11,7 @@ import {
 } from '../../models/evaluation/coco-evaluator.ts';
 import {
   type CocoDataset,
+  type CocoImage,
   type CocoResult,
   type ImageDetections,
   toCocoResults,
@@ -161,7 +162,7 @@ test('post-processed tensors are judged as their results', () => {
   const { name, results, expected } = frozen.cases.find(({ name }) => name === 'masks')!;
   const evaluator = new CocoEvaluator(frozen.instances, { iouTypes: ['segm', 'bbox'] });
   const predictions = new Map<number, ImageDetections>();
-  for (const { id, height, width } of frozen.instances.images) {
+  for (const { id, height, width } of frozen.instances.images as Required<CocoImage>[]) {
     const ofImage = results.filter(result => result.image_id === id);
     const masks = new Float32Array(ofImage.length * height * width);
     const boxes = new Float32Array(4 * ofImage.length);
@@ -338,8 +339,15 @@ test('malformed ground truth, results and tensors are refused by name', async ()
   }
 
   const masks = new CocoEvaluator({ ...whole, annotations: [] }, { iouTypes: ['segm'] });
-  const wrongSize = { ...result, segmentation: { size: [5, 5], counts: [25] } };
-  await rejectsWith(() => masks.updateResults([wrongSize]), OptionError, /a result of image 1: .* size \[5, 5\]/);
+  const wrongRuns = { ...result, segmentation: { size: [5, 5], counts: [24] } };
+  await rejectsWith(() => masks.updateResults([wrongRuns]), OptionError, /a result of image 1: segmentation: .*25/);
+  const small = { scores: [1], labels: [1], boxes: { shape: [1, 4], data: new Float32Array(4) } };
+  const smallMask = { shape: [1, 5, 5], data: new Uint8Array(25) };
+  await rejectsWith(
+    () => masks.update([[1, { ...small, masks: smallMask }]]),
+    ShapeError,
+    /image 1: expected masks of the image's size \[10, 10\], got \[5, 5\]; give targetSizes/,
+  );
   for (const bbox of [[], undefined]) {
     const boxless = { image_id: 1, category_id: 1, score: 0.5, ...(bbox && { bbox }) };
     await rejectsWith(
@@ -372,13 +380,32 @@ test('malformed ground truth, results and tensors are refused by name', async ()
   await tensors({ scores: [1], labels: [1], boxes: box, masks: mask }, /masks: expected 9 numbers, got 18/);
 });
 
+test('files as other tools write them: flags as false and true, no sizes, no boxes, masks of another size', () => {
+  const category = { id: 1, name: 'a' };
+  const square = { size: [10, 10], counts: [0, 50, 50] };
+  const truth = { id: 1, image_id: 1, category_id: 1, area: 50, segmentation: square };
+  const crowd = { id: 2, image_id: 2, category_id: 1, area: 50, segmentation: square, iscrowd: true };
+  const dataset = { images: [{ id: 1 }, { id: 2 }], annotations: [truth, crowd], categories: [category] };
+  const result = { image_id: 1, category_id: 1, score: 0.9, segmentation: square };
+  const apOf = (results: CocoResult[]) => evaluateCoco(dataset, results, { iouTypes: ['segm'] })[0]!.metrics.AP;
+  const inCrowd = { ...result, image_id: 2, score: 0.95 };
+  assert.ok(apOf([result, inCrowd])! > 1 - TOLERANCE, 'what lies in a crowd is not wrong');
+  assert.is(apOf([{ ...result, segmentation: { size: [5, 20], counts: [0, 50, 50] } }]), 0);
+  assert.throws(
+    () => evaluateCoco(dataset, [{ ...result, bbox: [0, 0, 5, 5] }]),
+    /annotation 1: expected a bbox, got none/,
+  );
+  const outline = { ...result, segmentation: [[0, 0, 9, 0, 9, 9]] };
+  assert.throws(() => apOf([outline]), /a result of image 1: expected width and height of image 1, .* got none/);
+});
+
 test('a failed update changes nothing', () => {
   const { instances } = frozen;
   const evaluator = new CocoEvaluator(instances, { iouTypes: ['bbox', 'segm'] });
   const imageId = instances.images[0]!.id;
   const good = { image_id: imageId, category_id: 3, score: 1, bbox: [0, 0, 9, 9] };
-  const bad = { ...good, image_id: instances.images[1]!.id, segmentation: { size: [1, 1], counts: [1] } };
-  assert.throws(() => evaluator.updateResults([good, bad]), /image's size/);
+  const bad = { ...good, image_id: instances.images[1]!.id, segmentation: { size: [1, 1], counts: [2] } };
+  assert.throws(() => evaluator.updateResults([good, bad]), /counts|cover|runs/);
   assert.equal(evaluator.imageIds, []);
   evaluator.updateResults([good]);
   const fresh = new CocoEvaluator(instances, { iouTypes: ['bbox', 'segm'] });

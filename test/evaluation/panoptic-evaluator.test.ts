@@ -214,6 +214,30 @@ test('categories that occur nowhere do not count, and none at all is NaN', () =>
   assert.is(perCategory.b!.pq, 0);
 });
 
+test('flags may be false and true', () => {
+  const categories = [
+    { id: 1, name: 'a', isthing: true },
+    { id: 2, name: 'b', isthing: false },
+  ];
+  const truth = [
+    { id: 4, category_id: 1, area: 2, iscrowd: true },
+    { id: 5, category_id: 2, area: 2, iscrowd: false },
+  ];
+  const evaluator = new PanopticEvaluator({
+    annotations: [{ image_id: 1, file_name: 'a.png', segments_info: truth }],
+    categories,
+  });
+  const ids = { shape: [1, 4], data: Int32Array.of(4, 4, 5, 5) };
+  const segments = [
+    { id: 4, category_id: 1 },
+    { id: 5, category_id: 2 },
+  ];
+  evaluator.update(1, ids, { ids, segments });
+  const { things, stuff } = evaluator.summarize();
+  assert.is(things.n, 0, 'what lies in a crowd is neither right nor wrong');
+  assert.equal(stuff, { pq: 1, sq: 1, rq: 1, n: 1 });
+});
+
 test('what does not fit together is refused by name', async () => {
   const segments = [{ id: 4, category_id: 1, area: 2 }];
   const whole = {
@@ -243,10 +267,9 @@ test('what does not fit together is refused by name', async () => {
   const dataset = (changed: object, message: RegExp) =>
     rejectsWith(() => new PanopticEvaluator({ ...whole, ...changed } as PanopticDataset), OptionError, message);
   await dataset({ categories: null }, /categories: expected a list, got null/);
-  await dataset(
-    { categories: [{ id: 1, name: 'a' }] },
-    /categories\[0\]\.isthing: expected a whole number, got nothing/,
-  );
+  await dataset({ images: {} }, /images: expected a list, got \{\}/);
+  await dataset({ images: [null] }, /images\[0\]: expected an object, got null/);
+  await dataset({ categories: [{ id: 1, name: 'a' }] }, /categories\[0\]\.isthing: expected 0 or 1, got nothing/);
   await dataset(
     { annotations: [{ ...whole.annotations[0], file_name: 3 }] },
     /annotations\[0\]\.file_name: expected a string, got 3/,

@@ -10,6 +10,13 @@ export function crc32Of(bytes: Uint8Array): number {
   return ~remainder >>> 0;
 }
 
+/** EXIF of an orientation, 1 … 8, alone. */
+export function exifOf(orientation: number): Buffer {
+  const bytes = Buffer.from('II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\0\0\0\0\0\0\0\0', 'latin1');
+  bytes.writeUInt16LE(orientation, 18);
+  return bytes;
+}
+
 export function pngChunk(type: string, content: Uint8Array): Uint8Array {
   const bytes = Buffer.alloc(12 + content.length);
   bytes.writeUInt32BE(content.length);

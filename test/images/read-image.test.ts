@@ -14,7 +14,7 @@ import { readTestJson, repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
 import { assertSameBytes } from './compare.ts';
-import { pngChunk, pngFile } from './png-parts.ts';
+import { exifOf, pngChunk, pngFile } from './png-parts.ts';
 
 const folder = temporaryFolder('images');
 
@@ -314,14 +314,12 @@ test('what lies behind a JPEG picture is passed over, whatever it holds', async 
 });
 
 test('orientations as LONG, and in the text chunk that ImageMagick writes, turn the picture', async () => {
-  const tiff = (type: number, orientation: number) => {
-    const bytes = Buffer.from('II*\0\x08\0\0\0\x01\0\x12\x01\0\0\x01\0\0\0\0\0\0\0\0\0\0\0', 'latin1');
+  const ofType = (type: number, orientation: number) => {
+    const bytes = exifOf(orientation);
     bytes.writeUInt16LE(type, 12);
-    if (type === 3) bytes.writeUInt16LE(orientation, 18);
-    else bytes.writeUInt32LE(orientation, 18);
     return bytes;
   };
-  const exif = (orientation: number) => Buffer.concat([Buffer.from('Exif\0\0'), tiff(3, orientation)]);
+  const exif = (orientation: number) => Buffer.concat([Buffer.from('Exif\0\0'), exifOf(orientation)]);
   const text = (orientation: number) => {
     const lines = exif(orientation)
       .toString('hex')
@@ -333,11 +331,11 @@ test('orientations as LONG, and in the text chunk that ImageMagick writes, turn 
   const [width, height] = [3, 2];
   const pixels = deflateSync(Buffer.alloc(height * (1 + 3 * width)));
   const turned: [what: string, chunks: Uint8Array[], turns: boolean][] = [
-    ['LONG', [pngChunk('eXIf', tiff(4, 6))], true],
-    ['no such type', [pngChunk('eXIf', tiff(7, 6))], false],
+    ['LONG', [pngChunk('eXIf', ofType(4, 6))], true],
+    ['no such type', [pngChunk('eXIf', ofType(7, 6))], false],
     ['zTXt', [pngChunk('zTXt', deflated(text(6)))], true],
     ['tEXt', [pngChunk('tEXt', Buffer.concat([keyword, Buffer.from(text(8))]))], true],
-    ['eXIf goes before', [pngChunk('eXIf', tiff(3, 1)), pngChunk('zTXt', deflated(text(6)))], false],
+    ['eXIf goes before', [pngChunk('eXIf', exifOf(1)), pngChunk('zTXt', deflated(text(6)))], false],
     ['damaged', [pngChunk('zTXt', Buffer.concat([keyword, Buffer.of(0, 1, 2, 3)]))], false],
     ['too long', [pngChunk('zTXt', deflated(text(6) + ' '.repeat(2 ** 20)))], false],
     ['no profile', [pngChunk('tEXt', Buffer.from('Comment\0\nexif\n 1\n00'))], false],
@@ -345,6 +343,8 @@ test('orientations as LONG, and in the text chunk that ImageMagick writes, turn 
   for (const [what, extra, turns] of turned) {
     const image = await readImage(pngFile(width, height, pixels, { extra }));
     assert.equal([image.width, image.height], turns ? [height, width] : [width, height], what);
+    const stored = await readImage(pngFile(width, height, pixels, { extra }), { exifTranspose: false });
+    assert.equal([stored.width, stored.height], [width, height], what);
   }
 });
 
