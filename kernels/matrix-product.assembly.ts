@@ -17,17 +17,18 @@ export const COLUMNS: i32 = 8;
  */
 const DEPTH: i32 = 256;
 
+/** Adds to the sums at `c`, or to zeros where the mask is zero. */
 // @ts-ignore: decorator
 @inline
-function addTo(c: usize, low: v128, high: v128): void {
-  const newLow = f32x4.add(v128.load(c), low);
-  const newHigh = f32x4.add(v128.load(c, 16), high);
+function addTo(c: usize, low: v128, high: v128, mask: v128): void {
+  const newLow = f32x4.add(v128.and(v128.load(c), mask), low);
+  const newHigh = f32x4.add(v128.and(v128.load(c, 16), mask), high);
   v128.store(c, newLow);
   v128.store(c, newHigh, 16);
 }
 
-/** c += left panel of 6 rows · right panel. */
-export function tile6(a: usize, b: usize, k: i32, c: usize, stride: usize): void {
+/** Left panel of 6 rows · right panel: written to `c`, or added to what is there. */
+export function tile6(a: usize, b: usize, k: i32, c: usize, stride: usize, adds: bool): void {
   let c00 = f32x4.splat(0);
   let c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0);
@@ -64,21 +65,22 @@ export function tile6(a: usize, b: usize, k: i32, c: usize, stride: usize): void
     a += 24;
     b += 32;
   }
-  addTo(c, c00, c01);
+  const mask = i32x4.splat(-(<i32>adds));
+  addTo(c, c00, c01, mask);
   c += stride;
-  addTo(c, c10, c11);
+  addTo(c, c10, c11, mask);
   c += stride;
-  addTo(c, c20, c21);
+  addTo(c, c20, c21, mask);
   c += stride;
-  addTo(c, c30, c31);
+  addTo(c, c30, c31, mask);
   c += stride;
-  addTo(c, c40, c41);
+  addTo(c, c40, c41, mask);
   c += stride;
-  addTo(c, c50, c51);
+  addTo(c, c50, c51, mask);
 }
 
-/** c += left panel of 4 rows · right panel. */
-export function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize): void {
+/** `tile6` for 4 rows. */
+export function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize, adds: bool): void {
   let c00 = f32x4.splat(0);
   let c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0);
@@ -105,17 +107,18 @@ export function tile4(a: usize, b: usize, k: i32, c: usize, stride: usize): void
     a += 16;
     b += 32;
   }
-  addTo(c, c00, c01);
+  const mask = i32x4.splat(-(<i32>adds));
+  addTo(c, c00, c01, mask);
   c += stride;
-  addTo(c, c10, c11);
+  addTo(c, c10, c11, mask);
   c += stride;
-  addTo(c, c20, c21);
+  addTo(c, c20, c21, mask);
   c += stride;
-  addTo(c, c30, c31);
+  addTo(c, c30, c31, mask);
 }
 
 /** `tile6` for two column panels, the second `panelStride` bytes on, that revectorization joins to vectors of 256 bits. */
-export function tile6Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize): void {
+export function tile6Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize, adds: bool): void {
   let d = b + panelStride;
   let c00 = f32x4.splat(0);
   let c01 = f32x4.splat(0);
@@ -180,27 +183,28 @@ export function tile6Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usi
     b += 32;
     d += 32;
   }
-  addTo(c, c00, c01);
-  addTo(c + 32, c02, c03);
+  const mask = i32x4.splat(-(<i32>adds));
+  addTo(c, c00, c01, mask);
+  addTo(c + 32, c02, c03, mask);
   c += stride;
-  addTo(c, c10, c11);
-  addTo(c + 32, c12, c13);
+  addTo(c, c10, c11, mask);
+  addTo(c + 32, c12, c13, mask);
   c += stride;
-  addTo(c, c20, c21);
-  addTo(c + 32, c22, c23);
+  addTo(c, c20, c21, mask);
+  addTo(c + 32, c22, c23, mask);
   c += stride;
-  addTo(c, c30, c31);
-  addTo(c + 32, c32, c33);
+  addTo(c, c30, c31, mask);
+  addTo(c + 32, c32, c33, mask);
   c += stride;
-  addTo(c, c40, c41);
-  addTo(c + 32, c42, c43);
+  addTo(c, c40, c41, mask);
+  addTo(c + 32, c42, c43, mask);
   c += stride;
-  addTo(c, c50, c51);
-  addTo(c + 32, c52, c53);
+  addTo(c, c50, c51, mask);
+  addTo(c + 32, c52, c53, mask);
 }
 
 /** `tile4` for two column panels, as `tile6Wide`. */
-export function tile4Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize): void {
+export function tile4Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usize, stride: usize, adds: bool): void {
   let d = b + panelStride;
   let c00 = f32x4.splat(0);
   let c01 = f32x4.splat(0);
@@ -247,22 +251,23 @@ export function tile4Wide(a: usize, b: usize, panelStride: usize, k: i32, c: usi
     b += 32;
     d += 32;
   }
-  addTo(c, c00, c01);
-  addTo(c + 32, c02, c03);
+  const mask = i32x4.splat(-(<i32>adds));
+  addTo(c, c00, c01, mask);
+  addTo(c + 32, c02, c03, mask);
   c += stride;
-  addTo(c, c10, c11);
-  addTo(c + 32, c12, c13);
+  addTo(c, c10, c11, mask);
+  addTo(c + 32, c12, c13, mask);
   c += stride;
-  addTo(c, c20, c21);
-  addTo(c + 32, c22, c23);
+  addTo(c, c20, c21, mask);
+  addTo(c + 32, c22, c23, mask);
   c += stride;
-  addTo(c, c30, c31);
-  addTo(c + 32, c32, c33);
+  addTo(c, c30, c31, mask);
+  addTo(c + 32, c32, c33, mask);
 }
 
 /**
- * c += left panel · column panels: `rows` (6 or 4) rows of sums, `stride` bytes apart. `b` holds the column panels
- * `panelStride` bytes apart.
+ * Rows of sums at `c`, `rows` (6 or 4) of them, `stride` bytes apart: left panel · column panels, which lie `panelStride`
+ * bytes apart at `b`; `adds` adds that to what is there.
  */
 export function multiplyPanel(
   rows: i32,
@@ -273,8 +278,10 @@ export function multiplyPanel(
   k: i32,
   c: usize,
   stride: usize,
+  adds: bool,
 ): void {
-  for (let start = 0; start < k; start += DEPTH) {
+  let start = 0;
+  do {
     const steps = min(DEPTH, k - start);
     const left = a + bytesOf(start * rows);
     let right = b + (<usize>start << 5);
@@ -282,19 +289,21 @@ export function multiplyPanel(
     let panel = 0;
     if (WIDE) {
       for (; panel + 2 <= panels; panel += 2) {
-        if (rows == 6) tile6Wide(left, right, panelStride, steps, sums, stride);
-        else tile4Wide(left, right, panelStride, steps, sums, stride);
+        if (rows == 6) tile6Wide(left, right, panelStride, steps, sums, stride, adds);
+        else tile4Wide(left, right, panelStride, steps, sums, stride, adds);
         right += 2 * panelStride;
         sums += 64;
       }
     }
     for (; panel < panels; panel++) {
-      if (rows == 6) tile6(left, right, steps, sums, stride);
-      else tile4(left, right, steps, sums, stride);
+      if (rows == 6) tile6(left, right, steps, sums, stride, adds);
+      else tile4(left, right, steps, sums, stride, adds);
       right += panelStride;
       sums += 32;
     }
-  }
+    start += DEPTH;
+    adds = true;
+  } while (start < k);
 }
 
 /** Left panels that `rows` rows fill: panels of 6, then as few of 4 as leave no more than one row empty. */

@@ -94,7 +94,7 @@ function attend(args: usize, task: i32, scratch: usize, weights: usize, first: i
       const first = firstRowOf(panel, rows);
       const height = rowsOf(panel, rows);
       fillRows(scores, height, bias);
-      multiplyPanel(height, packedQueries + bytesOf(first * depth), packedKeys, keyPanel, tiles, depth, scores, ROW);
+      multiplyPanel(height, packedQueries + bytesOf(first * depth), packedKeys, keyPanel, tiles, depth, scores, ROW, true);
       if (weights != 0) {
         for (let row = 0; row < min(height, rows - first); row++) {
           const target = weights + bytesOf(((batch * heads + head) * queries + query + first + row) * keys + key);
@@ -109,7 +109,7 @@ function attend(args: usize, task: i32, scratch: usize, weights: usize, first: i
       }
       packRows(scores, ROW, height, count, packedExponentials);
       const valuePanel = bytesOf(8 * KEYS);
-      multiplyPanel(height, packedExponentials, packedValues, valuePanel, valueTiles, count, target, outputStride);
+      multiplyPanel(height, packedExponentials, packedValues, valuePanel, valueTiles, count, target, outputStride, true);
     }
   }
 

@@ -211,8 +211,7 @@ export function conv2dPanels(args: usize, task: i32, scratch: usize): void {
     for (let panel = firstPanel; panel < lastPanel; panel++) {
       const rows = rowsOf(panel, outChannels);
       const left = weight + bytesOf(firstRowOf(panel, outChannels) * depth + channel * taps * rows);
-      if (channel == 0) memory.fill(sums, 0, <usize>rows * sumStride);
-      multiplyPanel(rows, left, packed, panelStride, columnPanels, block * taps, sums, sumStride);
+      multiplyPanel(rows, left, packed, panelStride, columnPanels, block * taps, sums, sumStride, channel > 0);
       if (channel + block == channels) finishPanel(args, imageGroup, panel, sums, sumStride, firstPixel, count);
       if (channelsAtOnce < channels) sums += <usize>rows * sumStride;
     }

@@ -350,10 +350,9 @@ export function conv2dWinograd(args: usize, task: i32, scratch: usize): void {
     const rows = rowsOf(panel, outChannels);
     const productStep = <usize>rows * sumStride;
     let left = addressAt(args, 1) + <usize>(first * POINTS) * depthBytes;
-    memory.fill(products, 0, <usize>POINTS * productStep);
     for (let point: usize = 0; point < <usize>POINTS; point++) {
       const right = transformed + point * step;
-      multiplyPanel(rows, left, right, panelStride, groups, channels, products + point * productStep, sumStride);
+      multiplyPanel(rows, left, right, panelStride, groups, channels, products + point * productStep, sumStride, false);
       left += <usize>rows * depthBytes;
     }
     for (let row = 0; row < min(rows, outChannels - first); row++) {

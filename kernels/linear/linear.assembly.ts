@@ -34,8 +34,7 @@ export function linear(args: usize, task: i32, scratch: usize): void {
       const height = rowsOf(panel, rows);
       const left = scratch + <usize>first * rowBytes;
       const columnPanels = (columns + COLUMNS - 1) / COLUMNS;
-      memory.fill(sums, 0, <usize>height * (CHUNK << 2));
-      multiplyPanel(height, left, right, rowBytes << 3, columnPanels, inFeatures, sums, CHUNK << 2);
+      multiplyPanel(height, left, right, rowBytes << 3, columnPanels, inFeatures, sums, CHUNK << 2, false);
       const columnBias = bias == 0 ? bias : bias + bytesOf(column);
       for (let row = 0; row < min(height, rows - first); row++) {
         const offset = bytesOf((top + first + row) * outFeatures + column);

@@ -45,8 +45,7 @@ export function matmul(args: usize, task: i32, scratch: usize): void {
     const first = firstRowOf(panel, height);
     const panelRows = rowsOf(panel, height);
     const packedA = scratch + <usize>first * innerBytes;
-    memory.fill(sums, 0, <usize>panelRows * sumStride);
-    multiplyPanel(panelRows, packedA, packedB, panelStride, columnPanels, inner, sums, sumStride);
+    multiplyPanel(panelRows, packedA, packedB, panelStride, columnPanels, inner, sums, sumStride, false);
     for (let row = 0; row < min(panelRows, height - first); row++) {
       const out = addressAt(args, 2) + bytesOf((batch * rows + top + first + row) * columns + left);
       finishRow(sums + <usize>row * sumStride, 0, 0, 0, out, width, 0);
