@@ -182,7 +182,7 @@ export abstract class Device {
   }
 
   /**
-   * Runs `body`, waits for the device, and returns the time of every launch that it recorded.
+   * Runs `body`, waits for the device, and returns the time of every launch that was recorded meanwhile, by whomever.
    * @throws DeviceError while another profile runs
    */
   async profile<Result>(body: () => Promise<Result>): Promise<{ result: Result; timings: KernelTiming[] }> {

@@ -52,12 +52,12 @@ export function checkHostTensor(
 export function elementCount(shape: readonly number[]): number {
   let count = 1;
   for (const size of shape) count *= size;
-  return count;
+  return Number.isNaN(count) && shape.includes(0) ? 0 : count; // beyond all numbers, times 0
 }
 
 /** Whether a number can be the size of an axis. */
 export function isSize(size: number): boolean {
-  return Number.isInteger(size) && size >= 0;
+  return Number.isSafeInteger(size) && size >= 0;
 }
 
 /** Whether a value can be a shape, for callers without types. */

@@ -10,7 +10,6 @@ import {
   FileError,
   type HostTensor,
   OptionError,
-  OutOfMemoryError,
   ShapeError,
   Tensor,
   tensorsIn,
@@ -217,13 +216,16 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     await this.forward({ pixelValues: { shape, data: new Float32Array(elementCount(shape)) } });
   }
 
-  /** Without memory half a pass is recorded; what it holds is free again once the device is through with it. */
+  /**
+   * What fails is half recorded: the device is to be through with it before the next pass, which would wait for it, and what
+   * it holds is to be free again.
+   */
   async #recordOrRecover(inputs: () => GraphInputs): Promise<Outputs> {
     const { device } = this;
     try {
       return device.scope(() => this.record(inputs()));
     } catch (error) {
-      if (error instanceof OutOfMemoryError) await device.finish().catch(() => {});
+      await device.finish().catch(() => {});
       throw error;
     }
   }

@@ -53,7 +53,7 @@ export class CpuDevice extends Device {
   #memory: WebAssembly.Memory;
   readonly #allocator: Allocator;
   readonly #entries: ReadonlyMap<string, number>;
-  readonly #workers: Worker[];
+  readonly #workers: Worker[] = [];
   readonly #batches = new Map<number, Batch>();
   #recorded: RecordedLaunch[] = [];
   #scratchBytes = 0;
@@ -74,10 +74,16 @@ export class CpuDevice extends Device {
     this.#allocator = new Allocator(PAGE_BYTES, maximumPages * PAGE_BYTES, end => this.#growTo(end));
     this.#entries = new Map(kernels.entries.map((name, index) => [name, index]));
     const workerData: WorkerData = { module: kernels.module, memory, entries: kernels.entries, workers: threads };
-    this.#workers = Array.from({ length: threads }, () => this.#startWorker(workerData));
+    try {
+      while (this.#workers.length < threads) this.#workers.push(this.#startWorker(workerData));
+    } catch (cause) {
+      const got = `${this.#workers.length}, then: ${(cause as Error).message}`;
+      this.#lose('its threads could not be started');
+      throw new DeviceError(`cpu device: expected ${threads} threads, got ${got}`, { cause });
+    }
   }
 
-  /** @throws OutOfMemoryError if no address space can be had. */
+  /** @throws OutOfMemoryError if no address space can be had, DeviceError if the threads can't. */
   static async open(options: { threads?: number; revectorize?: boolean } = {}): Promise<CpuDevice> {
     const { threads = availableParallelism(), revectorize = false } = options;
     const kernels = await loadKernelModule({ revectorize });
@@ -325,7 +331,7 @@ export class CpuDevice extends Device {
     this.#recorded = [];
     for (const batch of this.#batches.values()) batch.reject(this.lost);
     this.#batches.clear();
-    for (const worker of this.#workers ?? []) void worker.terminate();
+    for (const worker of this.#workers) void worker.terminate();
   }
 }
 

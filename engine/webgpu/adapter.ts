@@ -36,7 +36,10 @@ let dawn: Promise<GPU | undefined> | undefined;
 /** The browser's WebGPU, or Dawn in Node; undefined where neither is to be had. */
 function findGpu(): Promise<GPU | undefined> {
   if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return Promise.resolve(navigator.gpu);
-  dawn ??= openDawn();
+  dawn ??= openDawn().then(gpu => {
+    if (gpu === undefined) dawn = undefined; // What lacks may come: memory, files that can be opened.
+    return gpu;
+  });
   return dawn;
 }
 

@@ -72,14 +72,19 @@ export class BufferPool {
   }
 
   give(buffer: PooledBuffer): void {
-    if (!this.#all.has(buffer)) return; // everything was destroyed meanwhile
     if (buffer.failure !== undefined) {
-      this.#destroy(buffer);
+      this.discard(buffer);
       return;
     }
+    if (!this.#all.has(buffer)) return; // everything was destroyed meanwhile
     let index = this.#firstAtLeast(buffer.byteLength);
     while (index < this.#free.length && isBefore(this.#free[index]!, buffer)) index++;
     this.#free.splice(index, 0, buffer);
+  }
+
+  /** Takes back a buffer that is of no more use. */
+  discard(buffer: PooledBuffer): void {
+    if (this.#all.has(buffer)) this.#destroy(buffer);
   }
 
   /** Gives free buffers back to the system that no batch after `batch` uses. */

@@ -49,8 +49,9 @@ export class UploadBuffers extends BufferPool {
   async giveBack(filled: PooledBuffer): Promise<void> {
     try {
       await calmly(() => filled.gpuBuffer.mapAsync(MAP_MODE_WRITE));
-    } catch (error) {
-      filled.failure = error as Error;
+    } catch {
+      this.discard(filled);
+      return;
     }
     this.give(filled);
   }

@@ -13,8 +13,11 @@ export async function hasVulkanLoader(): Promise<boolean> {
     '/lib64',
     '/usr/lib64',
   ];
-  if (folders.some(folder => existsSync(`${folder}/${library}`))) return true;
-  const cache = '/etc/ld.so.cache';
-  // musl has no such cache, and no Dawn is built for it.
-  return existsSync(cache) && readFileSync(cache).includes(library);
+  try {
+    if (folders.some(folder => existsSync(`${folder}/${library}`))) return true;
+    // musl has no such cache, and no Dawn is built for it.
+    return readFileSync('/etc/ld.so.cache').includes(library);
+  } catch {
+    return false; // not there, or not to be read: Node's permissions may say so of each file
+  }
 }

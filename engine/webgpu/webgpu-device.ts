@@ -117,6 +117,8 @@ export class WebGpuDevice extends Device {
     string,
     { readonly bindGroup: GPUBindGroup; readonly buffers: readonly PooledBuffer[] }
   >();
+  /** The system has refused memory: free buffers go back to it before more is taken. */
+  #memoryIsShort = false;
   /** The adapter refused work: the next batch makes them anew. */
   #bindingsFailed = false;
   readonly #bindGroupKeys = new Map<PooledBuffer, Set<string>>();
@@ -265,6 +267,11 @@ export class WebGpuDevice extends Device {
     return this.#pools.reduce((sum, { reservedBytes }) => sum + reservedBytes, this.#uniformBuffers.reservedBytes);
   }
 
+  /** Gives back what is free and of no use to batches after `batch`. */
+  #trimPools(batch: number): void {
+    for (const pool of this.#pools) pool.trim(batch);
+  }
+
   get #pools(): readonly BufferPool[] {
     return [this.#tensorBuffers, this.#downloadBuffers, this.#uploadBuffers];
   }
@@ -394,7 +401,7 @@ export class WebGpuDevice extends Device {
     }
     if (this.lost === undefined) this.#giveBackUploads(batch);
     this.#submittedBatch = batch.number;
-    for (const pool of this.#pools) pool.trim(batch.number - BATCHES_KEPT_FREE);
+    this.#trimPools(batch.number - BATCHES_KEPT_FREE);
   }
 
   /** Submit by submit, with turns of the event loop between them: a software adapter takes the processor away meanwhile. */
@@ -513,6 +520,7 @@ export class WebGpuDevice extends Device {
   }
 
   #createBuffer(descriptor: GPUBufferDescriptor, failed: (error: DetrError) => void): GPUBuffer {
+    if (this.#memoryIsShort) this.#trimPools(this.#submittedBatch);
     try {
       return this.#scoped(
         ['out-of-memory'],
@@ -520,11 +528,13 @@ export class WebGpuDevice extends Device {
         ({ message }) => {
           const error = errorOf('GPUOutOfMemoryError', `${descriptor.size} bytes were refused: ${message}`);
           failed(error);
+          this.#memoryIsShort = true;
           this.#fail(error);
         },
       );
     } catch (cause) {
       // Only of buffers that are born mapped; others turn out to be invalid.
+      this.#memoryIsShort = true;
       throw new OutOfMemoryError(`webgpu device: expected ${descriptor.size} bytes, got: ${String(cause)}`, { cause });
     }
   }

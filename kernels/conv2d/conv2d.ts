@@ -97,10 +97,10 @@ export function packConv2d(
   if (outChannels % groups !== 0) {
     throw new ShapeError(`packConv2d: expected output channels in ${groups} equal groups, got ${outChannels}`);
   }
-  const packed = device.tensor(
-    device.kind === 'cpu' ? packConv2dForCpu(weight, stride, groups) : packConv2dForWebGpu(weight, { groups }),
-  );
-  return {
+  const packed =
+    device.kind === 'cpu' ? packConv2dForCpu(weight, stride, groups) : packConv2dForWebGpu(weight, { groups });
+  // Where the second finds no memory, the first is freed.
+  return device.scope(() => ({
     inChannels: channelsPerGroup * groups,
     outChannels,
     kernel: [kernelHeight, kernelWidth],
@@ -108,9 +108,9 @@ export function packConv2d(
     padding,
     dilation,
     groups,
-    packed,
+    packed: device.tensor(packed),
     bias: bias && device.tensor(bias),
-  };
+  }));
 }
 
 /**

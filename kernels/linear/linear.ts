@@ -45,13 +45,13 @@ export function packLinear(device: Device, weight: HostTensor, bias?: HostTensor
   if (bias !== undefined && !sameShape(bias.shape, [outFeatures])) {
     throw new ShapeError(`packLinear: expected a bias [${outFeatures}], got ${formatShape(bias.shape)}`);
   }
-  const packed = device.tensor(device.kind === 'cpu' ? packForCpu(weight) : packLinearForWebGpu(weight));
-  return {
+  // Where the second finds no memory, the first is freed.
+  return device.scope(() => ({
     inFeatures,
     outFeatures,
-    packed,
+    packed: device.tensor(device.kind === 'cpu' ? packForCpu(weight) : packLinearForWebGpu(weight)),
     bias: bias && device.tensor(bias),
-  };
+  }));
 }
 
 /**

@@ -1,6 +1,6 @@
 // Decoding on a thread of its own: a large photograph takes seconds, in which the calling thread has other work to do.
 import { Worker } from 'node:worker_threads';
-import { FileError, type FileLocation } from '../../engine/errors.ts';
+import { FileError, type FileLocation, OutOfMemoryError } from '../../engine/errors.ts';
 import type { ReadImageOptions } from './files.ts';
 import type { Image } from './image.ts';
 
@@ -16,10 +16,15 @@ export type DecodeAnswer =
   /** Threads exchange errors without their class: a `FileError` is known by its location. */
   | { readonly id: number; readonly error: Error; readonly location: FileLocation | undefined };
 
-/** The thread is not to be had, or died. */
+/** The thread is not to be had. */
 export class DecoderLost extends Error {}
 
+/** The thread died of another picture. */
+class DecoderDied extends Error {}
+
 interface Waiting {
+  /** What errors call the picture. */
+  readonly name: string;
   readonly resolve: (image: Image) => void;
   readonly reject: (error: Error) => void;
 }
@@ -33,10 +38,18 @@ class Decoder {
   constructor(onLost: () => void) {
     this.#worker = new Worker(new URL('./decoder-worker.js', import.meta.url), { execArgv: [] });
     this.#worker.on('message', (answer: DecodeAnswer) => this.#settle(answer));
-    const lose = (cause?: Error) => {
+    const lose = (cause?: NodeJS.ErrnoException) => {
       onLost();
-      for (const { reject } of this.#waiting.values()) reject(new DecoderLost('the decoder was lost', { cause }));
+      const waiting = [...this.#waiting.values()];
       this.#waiting.clear();
+      const diedAtWork = cause?.code === 'ERR_WORKER_OUT_OF_MEMORY';
+      if (diedAtWork) {
+        // On the calling thread, the picture would end the process.
+        const { name, reject } = waiting.shift()!;
+        reject(new OutOfMemoryError(`${name}: expected memory to decode the picture, got none`, { cause }));
+      }
+      const error = diedAtWork ? new DecoderDied() : new DecoderLost('the decoder was lost', { cause });
+      for (const { reject } of waiting) reject(error);
     };
     this.#worker.on('error', lose);
     this.#worker.on('exit', () => lose());
@@ -49,7 +62,8 @@ class Decoder {
     const own = typeof source === 'string' ? source : new Uint8Array(source);
     const request: DecodeRequest = { id, source: own, options };
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      const name = typeof source === 'string' ? source : (options.name ?? 'image');
+      this.#waiting.set(id, { name, resolve, reject });
       this.#worker.ref();
       this.#worker.postMessage(request, typeof own === 'string' ? [] : [own.buffer]);
     });
@@ -73,11 +87,17 @@ let decoder: Decoder | undefined;
 
 /**
  * `readImageSync` on the decoder's thread; options and sources have been checked.
- * @throws FileError as there; DecoderLost
+ * @throws FileError as there; OutOfMemoryError; DecoderLost
  */
 export async function decodeElsewhere(source: string | Uint8Array, options: ReadImageOptions): Promise<Image> {
-  decoder ??= startDecoder();
-  return decoder.decode(source, options);
+  for (;;) {
+    decoder ??= startDecoder();
+    try {
+      return await decoder.decode(source, options);
+    } catch (error) {
+      if (!(error instanceof DecoderDied)) throw error;
+    }
+  }
 }
 
 function startDecoder(): Decoder {

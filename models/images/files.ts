@@ -43,7 +43,7 @@ export function addressOf(source: string | URL): URL | undefined {
  *   exception of 16-bit grey, of which Pillow makes white wherever a sample exceeds 255: here its high byte is kept, as
  *   both do of 16-bit colours. JPEG within a few grey levels where the picture is smooth
  * @throws FileError naming the file: missing, neither PNG nor JPEG, damaged, truncated, or above `maxPixels`;
- *   OptionError for a source or an option that is none
+ *   OutOfMemoryError where the thread has too little memory for it; OptionError for a source or an option that is none
  */
 export async function readImage(
   source: string | URL | Uint8Array | ArrayBuffer,

@@ -21,9 +21,12 @@ import { DetrForObjectDetection } from '../../models/detr.ts';
 
 /** Every worker thread that the devices of this process start, so that tests can end one. */
 const workers: Worker[] = [];
+/** How many more may be started. */
+let threadsLeft = Number.POSITIVE_INFINITY;
 const { Worker: OriginalWorker } = workerThreads;
 workerThreads.Worker = class extends OriginalWorker {
   constructor(file: string | URL, options?: WorkerOptions) {
+    if (threadsLeft-- < 1) throw new Error('EAGAIN');
     super(file, options);
     workers.push(this);
   }
@@ -90,6 +93,18 @@ test('impossible thread counts are refused', async () => {
     assert.instance(error, OptionError);
     assert.match(error.message, /threads: expected an integer from 1 to 256/);
   }
+});
+
+test('threads that cannot all be started leave none behind', async () => {
+  threadsLeft = 2;
+  const started = workers.length;
+  const error = await rejection(Device.create({ device: 'cpu', threads: 3 }));
+  threadsLeft = Number.POSITIVE_INFINITY;
+  assert.instance(error, DeviceError);
+  assert.match(error.message, /^cpu device: expected 3 threads, got 2, then: EAGAIN$/);
+  assert.is(workers.length, started + 2);
+  const exits = workers.slice(started).map(worker => new Promise(resolve => worker.once('exit', resolve)));
+  await within(20_000, Promise.all(exits));
 });
 
 test('options of a device that do not exist are refused', async () => {
@@ -312,6 +327,8 @@ test('data and shapes that are none are refused, and the device goes on', async 
     );
   }
   assert.throws(() => device.empty([2, Number.NaN]), /empty: expected whole sizes from 0, got \[2, NaN\]/);
+  for (const size of [1e200, 2 ** 53]) assert.throws(() => device.empty([size, 0]), /empty: expected whole sizes/);
+  assert.is(device.empty(new Array(30).fill(2 ** 50).concat(0)).size, 0);
   const float16 = 'float16' as 'float32';
   assert.throws(() => device.empty([2], float16), /empty: expected dtype float32 or int32, got "float16"/);
   assert.is(device.memory.liveBytes, liveBytes);

@@ -99,6 +99,48 @@ if (probe === undefined) {
     },
   );
 
+  testOnDevice('where memory is short, free buffers go back to the system before others are taken', async device => {
+    const { gpuDevice } = device;
+    const { createBuffer, popErrorScope } = gpuDevice;
+    const budget = 1_500_000;
+    let taken = 0;
+    let refusals = 0;
+    gpuDevice.createBuffer = descriptor => {
+      const buffer = createBuffer.call(gpuDevice, descriptor);
+      if (taken + descriptor.size > budget) {
+        refusals += 1;
+        return buffer;
+      }
+      taken += descriptor.size;
+      const { destroy } = buffer;
+      buffer.destroy = () => {
+        taken -= descriptor.size;
+        buffer.destroy = destroy;
+        return destroy.call(buffer);
+      };
+      return buffer;
+    };
+    gpuDevice.popErrorScope = async () => {
+      const error = await popErrorScope.call(gpuDevice);
+      return error ?? (refusals-- > 0 ? ({ message: 'no memory left' } as GPUError) : null);
+    };
+    // Each of the sizes fits by itself.
+    const pass = (length: number) => {
+      const output = device.scope(() => affine(affine(device.tensor({ shape: [length], data: values(length) }), 2), 3));
+      return output.read().finally(() => output.dispose());
+    };
+    const outcomes: string[] = [];
+    for (const length of [40_000, 60_000, 40_000, 60_000, 40_000, 60_000]) {
+      const outcome = await pass(length).then(
+        ({ data }) => (data[7] === 42 ? 'right' : 'wrong'),
+        (error: Error) => error.name,
+      );
+      outcomes.push(outcome);
+      refusals = 0;
+    }
+    assert.equal(outcomes, ['right', 'OutOfMemoryError', 'right', 'right', 'right', 'right']);
+  });
+
   testOnDevice('a shader that does not fit its bindings', async device => {
     const x = device.tensor({ shape: [4], data: values(4) });
     const error = await rejection(affine(x, 2, 0, AFFINE.replace('@binding(1)', '@binding(7)')).read());

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -204,6 +205,24 @@ test('without the decoder’s module, pictures are decoded on the calling thread
   const picture = testData('images', vectors[0]!.file);
   assert.equal((await read(picture)).data, readImageSync(picture).data);
   assert.equal((await read(picture)).data, readImageSync(picture).data, 'again');
+});
+
+test('a picture for which the thread has too little memory fails alone, and the process goes on', () => {
+  const [width, height] = [3000, 2000];
+  const large = join(folder, 'large.jpg');
+  writeFileSync(large, encodeJpeg({ width, height, data: Buffer.alloc(width * height * 4, 127) }, 50).data);
+  const small = testData('images', vectors[0]!.file);
+  const program = `
+    import { readImage } from ${JSON.stringify(new URL('../../models/images/files.js', import.meta.url))};
+    const paths = ${JSON.stringify([large, small, large, small])};
+    const read = path => readImage(path).then(({ channels }) => channels, error => error.name + ': ' + error.message);
+    for (const outcome of await Promise.all(paths.map(read))) console.log(outcome);`;
+  const args = ['--max-old-space-size=30', '--input-type=module', '--eval', program];
+  const lines = execFileSync(process.execPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split(
+    '\n',
+  );
+  const failed = `OutOfMemoryError: ${large}: expected memory to decode the picture, got none`;
+  assert.equal(lines, [failed, '3', failed, '3', '']);
 });
 
 /** A file whose header says this size and whose pixels are a hundred zeros, or what is given. */

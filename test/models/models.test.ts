@@ -193,6 +193,28 @@ for (const name of modelDeviceNames) {
     assert.is(tensorBytes(device), before);
   });
 
+  test('a pass that is refused halfway leaves no work behind', async () => {
+    const model = await DetrForObjectDetection.fromConfig(small, { device });
+    const width = model.config.d_model;
+    const encoderOutputs = { last_hidden_state: { shape: [1, 5, width], data: new Float32Array(5 * width) } };
+    await model.forward({ pixelValues: picture(65, 97) });
+    const { finish } = device;
+    let waits = 0;
+    device.finish = tensors => {
+      waits += 1;
+      return finish.call(device, tensors);
+    };
+    try {
+      await rejectsWith(() => model.forward({ pixelValues: picture(65, 97), encoderOutputs }), ShapeError, /./);
+    } finally {
+      device.finish = finish;
+    }
+    assert.is(waits, 1);
+    const { timings } = await device.profile(() => device.finish());
+    assert.equal(timings, []);
+    model.dispose();
+  });
+
   test('without encoder layers the memory is the projected map', async () => {
     const model = await DetrModel.fromConfig({ ...small, encoder_layers: 0 }, { device });
     const outputs = await model.forward({ pixelValues: picture(65, 97), outputHiddenStates: true });

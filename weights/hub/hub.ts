@@ -210,7 +210,10 @@ class Snapshot {
         // Asked for at the hub each time: the storage's address that it gives is good for minutes only.
         const url = resolveUrl(repository, this.#settings, this.#commit, file);
         const remote = { label, file, url, etag, size };
-        await downloadFile(remote, repository.partialFile(etag), blob, this.#settings);
+        await downloadFile(remote, repository.partialFile(etag), blob, this.#settings).catch(async error => {
+          // Whoever took our lock for an abandoned one may have been faster.
+          if (!(await repository.hasBlob(etag, size))) throw error;
+        });
       }
       await repository.linkFile(this.#commit, file, etag);
     });

@@ -1,6 +1,6 @@
 // One download at a time for each file of the cache, across processes. A lock is a file that exists: its owner touches it
 // while it works, so that one left behind by a dead process is seen to be dead. The lock only saves bandwidth: two holders
-// would write the same bytes to the same places.
+// would write the same bytes to the same places, and the slower one finds the file there.
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -25,8 +25,7 @@ export async function withLock<Result>(
   const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomBytes(8).toString('hex') });
   await makeFolder(dirname(path));
   while (!(await tryToCreate(path, owner))) {
-    if (await isAbandoned(path)) await rm(path, { force: true });
-    else await pause(pollMilliseconds, signal);
+    if (!(await removeAbandoned(path))) await pause(pollMilliseconds, signal);
   }
   const touch = setInterval(() => utimes(path, new Date(), new Date()).catch(() => {}), touchMilliseconds);
   touch.unref();
@@ -58,10 +57,31 @@ async function tryToCreate(path: string, owner: string): Promise<boolean> {
   }
 }
 
+/** Says whether it has. One waiter at a time, for another one might remove what the first has made in its place. */
+async function removeAbandoned(path: string): Promise<boolean> {
+  if (!(await isAbandoned(path))) return false;
+  const guard = `${path}.removal`;
+  if (!(await tryToCreate(guard, ''))) {
+    if (await isOld(guard)) await rm(guard, { force: true });
+    return false;
+  }
+  try {
+    if (!(await isAbandoned(path))) return false;
+    await rm(path, { force: true });
+    return true;
+  } finally {
+    await rm(guard, { force: true });
+  }
+}
+
+async function isOld(path: string): Promise<boolean> {
+  const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
+  return Date.now() - mtimeMs > abandonedMilliseconds;
+}
+
 async function isAbandoned(path: string): Promise<boolean> {
   try {
-    const { mtimeMs } = await stat(path);
-    if (Date.now() - mtimeMs > abandonedMilliseconds) return true;
+    if (await isOld(path)) return true;
     const { pid, host } = JSON.parse(await readFile(path, 'utf8')) as { pid: number; host: string };
     return host === hostname() && !isAlive(pid);
   } catch {

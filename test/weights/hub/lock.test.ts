@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { withLock } from '../../../weights/hub/lock.ts';
 import { temporaryFolder } from '../../support/temporary.ts';
 
 test('a lock that cannot be written leaves no file that would hold others up', () => {
@@ -15,6 +17,27 @@ test('a lock that cannot be written leaves no file that would hold others up', (
   const limited = ['-c', 'ulimit -f 0 && exec "$0" "$@"', process.execPath, '--input-type=module', '--eval', program];
   assert.is(execFileSync('sh', limited, { encoding: 'utf8' }), 'FileError\n');
   assert.equal(readdirSync(folder), []);
+});
+
+test('what a dead process left behind is taken over by one of those who wait', async () => {
+  const dead = Number(execFileSync(process.execPath, ['--print', 'process.pid'], { encoding: 'utf8' }));
+  for (let round = 0; round < 30; round++) {
+    const folder = temporaryFolder('abandoned');
+    const path = join(folder, 'a.lock');
+    writeFileSync(path, JSON.stringify({ pid: dead, host: hostname(), id: 'x' }));
+    let holders = 0;
+    let finished = 0;
+    const work = async () => {
+      holders += 1;
+      assert.is(holders, 1);
+      await new Promise(resolve => setTimeout(resolve, 2));
+      holders -= 1;
+      finished += 1;
+    };
+    await Promise.all(Array.from({ length: 4 }, () => withLock(path, undefined, work)));
+    assert.is(finished, 4);
+    assert.equal(readdirSync(folder), []);
+  }
 });
 
 test.run();
