@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -19,12 +19,17 @@ test('a lock that cannot be written leaves no file that would hold others up', (
   assert.equal(readdirSync(folder), []);
 });
 
-test('what a dead process left behind is taken over by one of those who wait', async () => {
+/** The lock of a process that is no more. */
+function abandonedLock(path: string): void {
   const dead = Number(execFileSync(process.execPath, ['--print', 'process.pid'], { encoding: 'utf8' }));
-  for (let round = 0; round < 30; round++) {
-    const folder = temporaryFolder('abandoned');
-    const path = join(folder, 'a.lock');
-    writeFileSync(path, JSON.stringify({ pid: dead, host: hostname(), id: 'x' }));
+  writeFileSync(path, JSON.stringify({ pid: dead, host: hostname(), id: 'x' }));
+}
+
+test('what a dead process left behind is taken over by one of those who wait', async () => {
+  const folder = temporaryFolder('abandoned');
+  for (let round = 0; round < 6; round++) {
+    const path = join(folder, `${round}.lock`);
+    abandonedLock(path);
     let holders = 0;
     let finished = 0;
     const work = async () => {
@@ -36,8 +41,25 @@ test('what a dead process left behind is taken over by one of those who wait', a
     };
     await Promise.all(Array.from({ length: 4 }, () => withLock(path, undefined, work)));
     assert.is(finished, 4);
-    assert.equal(readdirSync(folder), []);
   }
+  assert.equal(readdirSync(folder), []);
+});
+
+test('one process at a time removes what is abandoned, unless it died of it', async () => {
+  const folder = temporaryFolder('removal');
+  const path = join(folder, 'a.lock');
+  abandonedLock(path);
+  writeFileSync(`${path}.removal`, '');
+  let entered = false;
+  const waiting = withLock(path, undefined, async () => {
+    entered = true;
+  });
+  await new Promise(resolve => setTimeout(resolve, 300));
+  assert.not(entered);
+  const longAgo = new Date(Date.now() - 120_000);
+  utimesSync(`${path}.removal`, longAgo, longAgo);
+  await waiting;
+  assert.equal(readdirSync(folder), []);
 });
 
 test.run();
