@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { Device, OptionError } from '../engine/index.ts';
+import { Device, type DeviceChoice, deviceChoices, OptionError } from '../engine/index.ts';
 import { AutoImageProcessor } from '../models/auto.ts';
 import { embeddedModels, locatePretrained } from '../models/pretrained.ts';
 import { isRepositoryId } from '../weights/hub/cache.ts';
@@ -113,13 +113,13 @@ export async function openSegmentationProcessor({ name, directory }: ChosenModel
 }
 
 /** Which device `--device` and `--threads` ask for. */
-export interface DeviceChoice {
-  readonly device: 'auto' | 'cpu' | 'webgpu';
+export interface DeviceSettings {
+  readonly device: DeviceChoice;
   readonly threads: number | undefined;
 }
 
 export const deviceOptions = {
-  device: choice(['auto', 'cpu', 'webgpu'], 'Where to compute: auto takes a GPU if there is one, else the cpu', 'auto'),
+  device: choice(deviceChoices, 'Where to compute: auto takes a GPU if there is one, else the cpu', 'auto'),
   threads: number('N', { minimum: 1, maximum: 256, integer: true }, 'Threads of the cpu device (default: all cores)'),
 };
 
@@ -186,7 +186,7 @@ export const maskOptions = {
  * @throws OptionError for threads that have no effect, DeviceError
  */
 export async function withDevice<Result>(
-  { device: kind, threads }: DeviceChoice,
+  { device: kind, threads }: DeviceSettings,
   body: (device: Device) => Promise<Result>,
 ): Promise<Result> {
   if (kind === 'webgpu' && threads !== undefined) {

@@ -8,7 +8,8 @@ import { type HostArray, type Storage, Tensor } from './tensor.ts';
 const MAXIMUM_THREADS = 256;
 
 /** A kind of device to create. */
-export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
+export const deviceChoices = ['auto', 'cpu', 'webgpu'] as const;
+export type DeviceChoice = (typeof deviceChoices)[number];
 
 export interface DeviceOptions {
   /**
@@ -66,7 +67,7 @@ export abstract class Device {
   static async create(options: DeviceOptions = {}): Promise<Device> {
     checkOptionNames(options, optionNames, 'Device.create');
     const kind = options.device ?? 'auto';
-    if (kind !== 'auto' && kind !== 'webgpu' && kind !== 'cpu') {
+    if (!deviceChoices.includes(kind)) {
       throw new OptionError(`device: expected auto, webgpu or cpu, got ${describe(kind)}`);
     }
     checkThreads(options.threads);

@@ -1,5 +1,12 @@
 export { describe } from './describe.ts';
-export { Device, type DeviceChoice, type DeviceOptions, type MemoryUse, tensorsIn } from './device.ts';
+export {
+  Device,
+  type DeviceChoice,
+  type DeviceOptions,
+  deviceChoices,
+  type MemoryUse,
+  tensorsIn,
+} from './device.ts';
 export * from './errors.ts';
 export * from './host-tensor.ts';
 export type { AdapterTraits, Cost, KernelTiming, Launch, Scalar, WasmProgram, WgslProgram } from './launch.ts';

@@ -6,6 +6,7 @@ import {
   type DeviceChoice,
   DeviceError,
   describe,
+  deviceChoices,
   elementCount,
   FileError,
   type HostTensor,
@@ -265,13 +266,11 @@ const BARE_PREFIX = 'model.';
 const checkpointParameters = (model: PreTrainedModel<BaseConfig, object>) =>
   namedParameters(model, model.isBare ? BARE_PREFIX : '');
 
-const deviceChoices: readonly unknown[] = ['auto', 'webgpu', 'cpu'] satisfies DeviceChoice[];
-
 /** Before anything is loaded: throws an `OptionError` for options that are not in `known`, and for a device that is none. */
 function checkLoadOptions(options: LoadOptions, known: readonly string[], where: string): void {
   checkOptionNames(options, known, where);
   const { device } = options;
-  if (device === undefined || device instanceof Device || deviceChoices.includes(device)) return;
+  if (device === undefined || device instanceof Device || deviceChoices.includes(device as DeviceChoice)) return;
   throw new OptionError(`${where}: expected a Device, auto, webgpu or cpu as device, got ${describe(device)}`);
 }
 

@@ -15,10 +15,10 @@ import {
 import { exitCodes } from '../command.ts';
 import { isInside, weightEndings, writeJsonFile } from '../files.ts';
 import { Journal } from '../journal.ts';
-import { type ChosenModel, type DeviceChoice, withDevice } from '../models.ts';
+import { type ChosenModel, type DeviceSettings, withDevice } from '../models.ts';
 import { plural, printable } from '../terminal.ts';
 
-export interface EvaluationSettings extends DeviceChoice {
+export interface EvaluationSettings extends DeviceSettings {
   readonly chosen: ChosenModel;
   readonly annotations: string;
   readonly images: string;
