@@ -18,7 +18,7 @@ export interface InputFile {
 
 /** Of file names. */
 export const pictureEndings = /\.(png|jpe?g)$/i;
-export const weightEndings = /\.(safetensors|bin|pth|pt|index\.json)$/;
+export const weightEndings = /\.(safetensors|bin|pth|pt|ckpt|index\.json)$/;
 
 /**
  * The files named on the command line, and the PNG and JPEG pictures in the folders named there, in natural order. `-` is

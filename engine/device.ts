@@ -91,6 +91,8 @@ export abstract class Device {
   abstract read<Type extends DataType>(tensor: Tensor<Type>): Promise<HostTensor<HostArray<Type>>>;
   /** Resolves when all work recorded so far is done; rejects, too, if one of `tensors` does not hold what was recorded. */
   abstract finish(tensors?: Iterable<Tensor>): Promise<void>;
+  /** Like `finish`, whatever became of the work: failures are left for others to be told. */
+  abstract drain(): Promise<void>;
   /** Frees everything; tensors of this device become unusable. Idempotent. */
   abstract destroy(): Promise<void>;
 

@@ -16,7 +16,7 @@ import {
   type PreTrainedModel,
   type PretrainedOptions,
 } from './pretrained.ts';
-import { type ProcessorOptions, splitOptions } from './processing/image-processor.ts';
+import { type ProcessorOptions, readProcessorConfig, splitOptions } from './processing/image-processor.ts';
 import {
   ConditionalDetrImageProcessor,
   DeformableDetrImageProcessor,
@@ -126,7 +126,7 @@ export const AutoImageProcessor = {
 };
 
 async function processorOf(directory: string): Promise<AnyProcessorClass> {
-  const raw = await readJson(join(directory, 'preprocessor_config.json'));
+  const [raw] = await readProcessorConfig(directory);
   const type = raw.image_processor_type ?? raw.feature_extractor_type ?? undefined;
   if (type === undefined) {
     return pickByModelType(await readJson(join(directory, 'config.json')), processors, 'AutoImageProcessor');

@@ -11,6 +11,7 @@ import {
   FileError,
   type HostTensor,
   OptionError,
+  OutOfMemoryError,
   ShapeError,
   Tensor,
   tensorsIn,
@@ -218,15 +219,20 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
   }
 
   /**
-   * What fails is half recorded: the device is to be through with it before the next pass, which would wait for it, and what
-   * it holds is to be free again.
+   * What fails halfway leaves work behind: the device is to be through with it before the next pass, which would wait for it,
+   * and what it holds is to be free again. Inputs that do not fit are refused at once.
    */
   async #recordOrRecover(inputs: () => GraphInputs): Promise<Outputs> {
     const { device } = this;
+    let isRecording = false;
     try {
-      return device.scope(() => this.record(inputs()));
+      return device.scope(() => {
+        const uploaded = inputs();
+        isRecording = true;
+        return this.record(uploaded);
+      });
     } catch (error) {
-      await device.finish().catch(() => {});
+      if (isRecording || error instanceof OutOfMemoryError) await device.drain().catch(() => {});
       throw error;
     }
   }

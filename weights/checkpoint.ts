@@ -87,7 +87,7 @@ async function findCheckpointFile(folder: string): Promise<string> {
   const standard = checkpointFileNames.find(name => names.includes(name));
   if (standard !== undefined) return join(folder, standard);
 
-  const candidates = names.filter(name => /\.(safetensors|bin|pth|pt)$/.test(name)).sort();
+  const candidates = names.filter(name => /\.(safetensors|bin|pth|pt|ckpt)$/.test(name)).sort();
   if (candidates.length === 1) return join(folder, candidates[0]!);
   if (candidates.length > 1) {
     throw new FileError({ file: folder }, `has several files that could be meant, name one: ${candidates.join(', ')}`);

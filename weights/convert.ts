@@ -29,7 +29,7 @@ export interface ConvertResult {
   readonly tensorCount: number;
   /** Bytes of all tensors. */
   readonly bytes: number;
-  /** Stored names that were left out: batch counters, classifiers of backbones, second copies. */
+  /** Stored names that were left out: batch counters, criteria, classifiers of backbones. */
   readonly dropped: readonly string[];
   /** Other files that came along; without config.json the model cannot be loaded by its folder alone. */
   readonly companions: readonly string[];

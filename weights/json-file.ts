@@ -23,7 +23,8 @@ export async function readJson(file: string): Promise<Readonly<Record<string, un
   let parsed: unknown;
   try {
     // Some editors begin a file with a byte order mark.
-    parsed = JSON.parse(text.replace(/^\uFEFF/, ''));
+    text = text.replace(/^\uFEFF/, '');
+    parsed = parsePythonJson(text);
   } catch (cause) {
     throw new FileError({ file }, `expected JSON, got ${(cause as Error).message}`, { cause });
   }
@@ -35,6 +36,17 @@ export async function readJson(file: string): Promise<Readonly<Record<string, un
     throw new FileError({ file }, `expected JSON of at most ${MOST_LEVELS} levels, got ${levels}`);
   }
   return parsed as Record<string, unknown>;
+}
+
+/** JSON with the NaN and Infinity that Python writes, which become null. */
+function parsePythonJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (!/NaN|Infinity/.test(text)) throw error;
+    const stringOrWord = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g;
+    return JSON.parse(text.replace(stringOrWord, found => (found.startsWith('"') ? found : 'null')));
+  }
 }
 
 /** How deep the arrays and objects of a JSON text lie in each other. */

@@ -73,8 +73,9 @@ export function resolveNames(
 
 /**
  * How a hub checkpoint would name the tensors of one checkpoint: what each stored name stands for. Batch counters and other
- * leftovers are left out, and so are the decoder's copies of heads that are stored at the top as well. The backbone keeps
- * HuggingFace's ResNet names where it has them, as its configuration says so.
+ * leftovers are left out. Heads that are stored a second time for the decoder stay there too: transformers 4 reads those at
+ * the top, transformers 5 those of the decoder. The backbone keeps HuggingFace's ResNet names where it has them, as its
+ * configuration says so.
  */
 export function hubNames(names: Iterable<string>): ReadonlyMap<string, StoredName> {
   const stored = [...names].filter(name => !ignored.test(name));
@@ -82,9 +83,9 @@ export function hubNames(names: Iterable<string>): ReadonlyMap<string, StoredNam
     stored,
     dialects.filter(dialect => dialect !== huggingFaceResNet),
   );
-  const targets = new Set([...targetsOfStored.values()].flat());
-  const prefix = [...targets].some(name => segmentationHead.test(name))
-    ? [...targets].some(name => conditionalLayer.test(name))
+  const targets = [...targetsOfStored.values()].flat();
+  const prefix = targets.some(name => segmentationHead.test(name))
+    ? targets.some(name => conditionalLayer.test(name))
       ? 'conditional_detr.'
       : 'detr.'
     : '';
@@ -92,10 +93,9 @@ export function hubNames(names: Iterable<string>): ReadonlyMap<string, StoredNam
   for (const name of stored) {
     const parts = targetsOfStored.get(name)!;
     for (const [index, target] of parts.entries()) {
-      const isCopy = target.startsWith('decoder.') && head.test(target) && targets.has(target.slice('decoder.'.length));
       const wrapped = topLevelHead.test(target) ? target : `model.${target}`;
       const hubName = segmentationHead.test(target) ? target : prefix + wrapped;
-      if (isCopy || result.has(hubName)) continue;
+      if (result.has(hubName)) continue;
       result.set(hubName, parts.length === 1 ? { name } : { name, part: { index, of: parts.length } });
     }
   }
@@ -131,10 +131,12 @@ function applyFirst(renames: readonly Rename[], name: string): readonly string[]
   return [name];
 }
 
-const wrappingPrefix = /^(?:module\.)?(?:detr\.|conditional_detr\.)?(?:model\.)?/;
+/** Of the classes around a model, and of what trainers wrap it in. */
+const wrappingPrefix = /^(?:(?:module|model|detr|conditional_detr|base_model|_orig_mod|_fsdp_wrapped_module)\.)*/;
 
-/** Training leftovers, and the classifier of a backbone file. */
-const ignored = /\.num_batches_tracked$|^(?:fc|classifier|classifier\.1|conv_head)\.(?:weight|bias)$/;
+/** Training leftovers, and the classifier of a backbone, in a file of its own or within the model. */
+const ignored =
+  /\.(?:num_batches_tracked|position_ids)$|(?:^|\.)criterion\.|(?:^|\.(?:model|body)\.)fc\.(?:weight|bias)$|^(?:classifier|classifier\.1|conv_head)\.(?:weight|bias)$/;
 
 /** A whole name's pattern, and the name (or the names of the equal parts) it stands for. */
 interface Rename {

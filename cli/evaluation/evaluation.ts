@@ -33,7 +33,7 @@ export interface EvaluationSettings extends DeviceSettings {
   readonly signal: AbortSignal;
 }
 
-export type ListedImage = Pick<CocoImage, 'id' | 'file_name' | 'width' | 'height'>;
+export type ListedImage = Pick<CocoImage, 'id' | 'file_name'> & Partial<Pick<CocoImage, 'width' | 'height'>>;
 
 /** A model that is loaded, how it runs on pictures, and what is recorded of each. */
 export interface LoadedModel<Entry, Result> extends Pick<BatchOptions<Result>, 'inputSize' | 'run'> {
@@ -91,11 +91,13 @@ export async function runEvaluation<Entry, Result>(
   const { table, metrics, predictions, failures } = score;
   process.stderr.write(summarize({ finished: recorded - failures.length, failures, interrupted: false }, recorded));
   const images = recorded - failures.length;
-  if (images === 0) throw new DetrError('expected pictures that can be measured, got none; nothing is written');
+  if (images === 0) throw new DetrError('expected pictures that can be measured, got none; no metrics are written');
   const report = { task: evaluation.identity.task, model: chosen.name, images, images_listed: total, ...metrics };
   await writeJsonFile(join(out, 'predictions.json'), predictions);
   await writeJsonFile(join(out, 'metrics.json'), report);
-  await rm(journal.path, { force: true }); // Whoever ran the same beside us may have been first.
+  // Whoever ran the same beside us may have been first.
+  if (failures.length === 0) await rm(journal.path, { force: true });
+  else process.stderr.write('once that is repaired, the same command measures the rest without running the model\n');
   const part = images < total ? `over ${images} of ${plural(total, 'picture')}\n` : '';
   process.stdout.write(
     settings.json ? `${JSON.stringify(report)}\n` : `${part}${table}\n\npredictions and metrics in ${printable(out)}\n`,
@@ -145,8 +147,7 @@ async function processRemaining<Entry, Result>(
       if (typeof name !== 'string') return { path: `image ${id}`, problem: 'expected a file_name in the annotations' };
       const problem = 'expected a file_name below --images in the annotations';
       if (!isInside(name)) return { path: name, problem };
-      const size = typeof width === 'number' && typeof height === 'number' ? { size: { width, height } } : {};
-      return { path: join(images, name), ...size };
+      return { path: join(images, name), ...(width && height && { size: { width, height } }) };
     });
     const { model, inputSize, run, record } = await load(device);
     const finish = async ({ index }: { readonly index: number }, result: Result) => {

@@ -139,6 +139,12 @@ export class CpuDevice extends Device {
     await this.#settle(storages);
   }
 
+  override async drain(): Promise<void> {
+    this.assertAlive();
+    this.#flush();
+    await this.#idle;
+  }
+
   override async destroy(): Promise<void> {
     if (this.lost === undefined) this.#lose('the device was destroyed');
     await Promise.all(this.#workers.map(worker => worker.terminate()));

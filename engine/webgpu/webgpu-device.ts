@@ -89,6 +89,9 @@ const ALL_ERRORS: readonly GPUErrorFilter[] = ['validation', 'out-of-memory', 'i
 /** A free buffer that this many batches have not used goes back to the system. */
 const BATCHES_KEPT_FREE = 8;
 
+/** For so many batches after the system has refused memory, none is kept free. */
+const FRUGAL_BATCHES = 1000;
+
 /**
  * Work goes to the adapter in submits of about so many operations: a single one is cut off by the watchdogs of some systems
  * (Windows', after two seconds), and lets nothing else draw in between.
@@ -117,8 +120,8 @@ export class WebGpuDevice extends Device {
     string,
     { readonly bindGroup: GPUBindGroup; readonly buffers: readonly PooledBuffer[] }
   >();
-  /** The system has refused memory: free buffers go back to it before more is taken. */
-  #memoryIsShort = false;
+  /** Up to this batch, free buffers go back to the system before more memory is taken. */
+  #lastFrugalBatch = 0;
   /** The adapter refused work: the next batch makes them anew. */
   #bindingsFailed = false;
   readonly #bindGroupKeys = new Map<PooledBuffer, Set<string>>();
@@ -257,6 +260,13 @@ export class WebGpuDevice extends Device {
       calmly(() => this.gpuDevice.queue.onSubmittedWorkDone()),
       storages,
     );
+  }
+
+  override async drain(): Promise<void> {
+    this.assertAlive();
+    await this.#seal();
+    await calmly(() => this.gpuDevice.queue.onSubmittedWorkDone());
+    await Promise.all(this.#checks);
   }
 
   override async destroy(): Promise<void> {
@@ -520,7 +530,7 @@ export class WebGpuDevice extends Device {
   }
 
   #createBuffer(descriptor: GPUBufferDescriptor, failed: (error: DetrError) => void): GPUBuffer {
-    if (this.#memoryIsShort) this.#trimPools(this.#submittedBatch);
+    if (this.#recording.number <= this.#lastFrugalBatch) this.#trimPools(this.#submittedBatch);
     try {
       return this.#scoped(
         ['out-of-memory'],
@@ -528,13 +538,13 @@ export class WebGpuDevice extends Device {
         ({ message }) => {
           const error = errorOf('GPUOutOfMemoryError', `${descriptor.size} bytes were refused: ${message}`);
           failed(error);
-          this.#memoryIsShort = true;
+          this.#lastFrugalBatch = this.#recording.number + FRUGAL_BATCHES;
           this.#fail(error);
         },
       );
     } catch (cause) {
       // Only of buffers that are born mapped; others turn out to be invalid.
-      this.#memoryIsShort = true;
+      this.#lastFrugalBatch = this.#recording.number + FRUGAL_BATCHES;
       throw new OutOfMemoryError(`webgpu device: expected ${descriptor.size} bytes, got: ${String(cause)}`, { cause });
     }
   }

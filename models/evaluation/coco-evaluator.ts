@@ -187,7 +187,8 @@ export class CocoEvaluator {
       const [imageId, detections] = entry as readonly [number, ImageDetections];
       if (this.#seen.has(imageId) || byImage.has(imageId)) continue;
       const results = checkCocoResults(toCocoResults(imageId, detections));
-      checkMaskSize(this.#images.get(imageId), detections.masks);
+      const areJudged = this.#iouTypes.includes('segm') && results.length > 0;
+      if (areJudged) checkMaskSize(this.#images.get(imageId), detections.masks);
       byImage.set(imageId, results);
     }
     this.#addImages(byImage, onlyJudged);
@@ -476,7 +477,7 @@ function tableLine(metric: Metric, value: number, { iouThresholds }: CocoParamet
 
 /** Results in files may have masks of any size, which then overlap nothing; of tensors such a size is a mistake. */
 function checkMaskSize(image: CocoImage | undefined, masks: ImageDetections['masks']): void {
-  if (image?.width === undefined || image.height === undefined || masks === undefined) return;
+  if (typeof image?.width !== 'number' || typeof image.height !== 'number' || masks === undefined) return;
   const [height, width] = masks.shape.slice(-2);
   if (height === image.height && width === image.width) return;
   const expected = `masks of the image's size [${image.height}, ${image.width}]`;

@@ -19,9 +19,9 @@ import { type CocoSegmentation, rleFromMask, rleToCoco } from './rle.ts';
 
 export interface CocoImage {
   readonly id: number;
-  /** In pixels; needed to compare masks. */
-  readonly width?: number;
-  readonly height?: number;
+  /** In pixels. Files may lack them where no polygons are compared. */
+  readonly width: number;
+  readonly height: number;
   readonly file_name?: string;
 }
 
@@ -35,12 +35,12 @@ export interface CocoAnnotation {
   readonly id: number;
   readonly image_id: number;
   readonly category_id: number;
-  /** Masks are compared without it. */
-  readonly bbox?: readonly number[];
+  /** Files may lack it where masks are compared. */
+  readonly bbox: readonly number[];
   /** Area in pixels of the object (of its mask, where there is one); decides whether it counts as small, medium or large. */
   readonly area: number;
-  /** 1 (or true) for a region that covers a crowd: detections in it are neither right nor wrong. */
-  readonly iscrowd?: number | boolean;
+  /** 1 (or true, in files) for a region that covers a crowd: detections in it are neither right nor wrong. */
+  readonly iscrowd?: number;
   readonly segmentation?: CocoSegmentation;
   /** x, y, visibility (0 not labelled, 1 hidden, 2 visible) of each keypoint. */
   readonly keypoints?: readonly number[];
@@ -142,24 +142,6 @@ export function checkCocoDataset(value: unknown): CocoDataset {
       throw unexpected(`categories[${index}].name`, 'a string', category.name);
     }
   });
-  checkImages(images);
-  requireUniqueIds(categories, 'categories');
-  annotations.forEach((entry, index) => {
-    const where = `annotations[${index}]`;
-    const annotation = requireObject(entry, where);
-    for (const key of ['id', 'image_id', 'category_id']) requireInteger(annotation[key], `${where}.${key}`);
-    if (annotation.bbox !== undefined) requireNumbers(annotation.bbox, `${where}.bbox`, 4);
-    requireFinite(annotation.area, `${where}.area`);
-    requireFlag(annotation.iscrowd ?? 0, `${where}.iscrowd`);
-    if (annotation.keypoints !== undefined) requireNumbers(annotation.keypoints, `${where}.keypoints`);
-    if (annotation.num_keypoints !== undefined) requireInteger(annotation.num_keypoints, `${where}.num_keypoints`);
-  });
-  requireUniqueIds(annotations, 'annotations');
-  return value as CocoDataset;
-}
-
-/** Checks the list of pictures of a dataset. */
-export function checkImages(images: readonly unknown[]): void {
   images.forEach((entry, index) => {
     const where = `images[${index}]`;
     const image = requireObject(entry, where);
@@ -167,6 +149,19 @@ export function checkImages(images: readonly unknown[]): void {
     for (const key of ['width', 'height']) requireInteger(image[key] ?? 0, `${where}.${key}`);
   });
   requireUniqueIds(images, 'images');
+  requireUniqueIds(categories, 'categories');
+  annotations.forEach((entry, index) => {
+    const where = `annotations[${index}]`;
+    const annotation = requireObject(entry, where);
+    for (const key of ['id', 'image_id', 'category_id']) requireInteger(annotation[key], `${where}.${key}`);
+    if ((annotation.bbox ?? undefined) !== undefined) requireNumbers(annotation.bbox, `${where}.bbox`, 4);
+    requireFinite(annotation.area, `${where}.area`);
+    requireFlag(annotation.iscrowd ?? 0, `${where}.iscrowd`);
+    if (annotation.keypoints !== undefined) requireNumbers(annotation.keypoints, `${where}.keypoints`);
+    if (annotation.num_keypoints !== undefined) requireInteger(annotation.num_keypoints, `${where}.num_keypoints`);
+  });
+  requireUniqueIds(annotations, 'annotations');
+  return value as CocoDataset;
 }
 
 /** Checks that `value` (a parsed JSON file) is a list of COCO results; errors name the entry. */
@@ -189,11 +184,11 @@ export function hasBox<Result extends { readonly bbox?: unknown }>(result: Resul
   return result.bbox !== undefined && !(Array.isArray(result.bbox) && result.bbox.length === 0);
 }
 
-/** The elements of a list or tensor of one dimension. */
 function isList(value: unknown): boolean {
   return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
 }
 
+/** The elements of a list or tensor of one dimension. */
 function numbersOf(values: ArrayLike<number> | { readonly data: ArrayLike<number> }): ArrayLike<number> {
   return 'data' in values ? values.data : values;
 }

@@ -270,7 +270,7 @@ function bestResults(results: readonly CocoResult[], maximum: number): readonly 
 }
 
 function boxOfTruth({ id, bbox }: CocoAnnotation): readonly number[] {
-  if (bbox === undefined) throw new OptionError(`annotation ${id}: expected a bbox, got none`);
+  if (!Array.isArray(bbox)) throw new OptionError(`annotation ${id}: expected a bbox, got none`);
   return bbox;
 }
 

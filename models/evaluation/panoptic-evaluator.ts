@@ -16,11 +16,11 @@ import {
   requireUniqueIds,
   unexpected,
 } from './checks.ts';
-import { type CocoCategory, type CocoImage, checkImages } from './coco-format.ts';
+import type { CocoCategory, CocoImage } from './coco-format.ts';
 
 export interface PanopticCategory extends CocoCategory {
-  /** 1 (or true) for countable things, 0 (or false) for stuff. */
-  readonly isthing: number | boolean;
+  /** 1 (or true, in files) for countable things, 0 for stuff. */
+  readonly isthing: number;
 }
 
 export interface PanopticSegment {
@@ -28,8 +28,8 @@ export interface PanopticSegment {
   readonly category_id: number;
   /** Area in pixels; needed of ground truth. */
   readonly area?: number;
-  /** 1 (or true) for a region that covers a crowd. */
-  readonly iscrowd?: number | boolean;
+  /** 1 (or true, in files) for a region that covers a crowd. */
+  readonly iscrowd?: number;
   /** Confidence of a prediction; it plays no part in the evaluation. */
   readonly score?: number;
 }
@@ -322,7 +322,9 @@ export function panopticImage(ids: HostTensor<Int32Array>): {
 /** Checks that `value` (a parsed JSON file) is a COCO panoptic annotation file; errors name the entry. */
 export function checkPanopticDataset(value: unknown): PanopticDataset {
   const dataset = requireObject(value, 'dataset');
-  if (dataset.images !== undefined) checkImages(requireList(dataset, 'images'));
+  if ((dataset.images ?? undefined) !== undefined) {
+    for (const [index, image] of requireList(dataset, 'images').entries()) requireObject(image, `images[${index}]`);
+  }
   const annotations = requireList(dataset, 'annotations');
   const categories = requireList(dataset, 'categories');
   const categoryIds = new Set<number>();

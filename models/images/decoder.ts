@@ -43,11 +43,11 @@ class Decoder {
       const waiting = [...this.#waiting.values()];
       this.#waiting.clear();
       const diedAtWork = cause?.code === 'ERR_WORKER_OUT_OF_MEMORY';
-      if (diedAtWork) {
-        // On the calling thread, the picture would end the process.
-        const { name, reject } = waiting.shift()!;
-        reject(new OutOfMemoryError(`${name}: expected memory to decode the picture, got none`, { cause }));
-      }
+      const deadly = diedAtWork ? waiting.shift() : undefined;
+      // On the calling thread, the picture would end the process.
+      deadly?.reject(
+        new OutOfMemoryError(`${deadly.name}: expected memory to decode the picture, got none`, { cause }),
+      );
       const error = diedAtWork ? new DecoderDied() : new DecoderLost('the decoder was lost', { cause });
       for (const { reject } of waiting) reject(error);
     };

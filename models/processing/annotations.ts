@@ -16,8 +16,10 @@ import type { ImageSize } from './image-size.ts';
 import type { AnnotationFormat } from './settings.ts';
 
 /** What is needed of an object in a COCO detection annotation file. Boxes are [x, y, width, height] in pixels. */
-export type CocoObject = Pick<CocoAnnotation, 'category_id' | 'area' | 'iscrowd' | 'segmentation' | 'keypoints'> &
-  Required<Pick<CocoAnnotation, 'bbox'>>;
+export type CocoObject = Pick<
+  CocoAnnotation,
+  'category_id' | 'bbox' | 'area' | 'iscrowd' | 'segmentation' | 'keypoints'
+>;
 
 /** All objects of one image. */
 export interface CocoDetectionAnnotation {
@@ -35,7 +37,7 @@ export interface CocoPanopticAnnotation {
   readonly segments_info: readonly {
     readonly id: number;
     readonly category_id: number;
-    readonly iscrowd: number | boolean;
+    readonly iscrowd: number;
     readonly area: number;
   }[];
 }

@@ -58,7 +58,7 @@ export function detectBySoftmax(
   where: string,
 ): Detections[] {
   checkOptionNames(options, ['threshold', 'targetSizes'], where);
-  return detect(outputs, options, where, (logits, queries, columns) => {
+  return detect(outputs, options, where, SOFTMAX_COLUMNS, (logits, queries, columns) => {
     const probabilities = new Float32Array(columns);
     return Array.from({ length: queries }, (_, query) => {
       softmax(logits.subarray(query * columns, (query + 1) * columns), probabilities);
@@ -78,7 +78,7 @@ export function detectTopK(outputs: DetectionOutputs, options: TopKDetectionOpti
   const { topK = 100 } = options;
   if (!Number.isInteger(topK) || topK < 1)
     throw new OptionError(`${where}: expected topK to be a positive whole number, got ${topK}`);
-  return detect(outputs, options, where, (logits, _, columns) => {
+  return detect(outputs, options, where, 1, (logits, _, columns) => {
     const scores = logits.map(probability);
     const rank = (score: number) => (Number.isNaN(score) ? Number.POSITIVE_INFINITY : score);
     const byRank = (a: number, b: number) => rank(scores[b]!) - rank(scores[a]!) || a - b;
@@ -95,9 +95,10 @@ function detect(
   outputs: DetectionOutputs,
   { threshold = 0.5, targetSizes }: ObjectDetectionOptions,
   where: string,
+  leastColumns: number,
   candidatesOf: (logits: Float32Array, queries: number, columns: number) => Candidate[],
 ): Detections[] {
-  const { batch, queries, columns } = checkDetectionOutputs(outputs, where);
+  const { batch, queries, columns } = checkDetectionOutputs(outputs, where, leastColumns);
   if (threshold !== passesAll) checkFraction(threshold, 'threshold', where);
   if (targetSizes !== undefined) checkSizes(targetSizes, batch, 'targetSizes', where);
   const { logits, pred_boxes: boxes } = outputs;
@@ -137,8 +138,9 @@ function cornerBoxes(boxes: Float32Array, kept: readonly Candidate[], height: nu
 function checkDetectionOutputs(
   outputs: DetectionOutputs,
   where: string,
+  leastColumns: number,
 ): { batch: number; queries: number; columns: number } {
-  const [batch, queries, columns] = checkLogits(outputs, where);
+  const [batch, queries, columns] = checkLogits(outputs, where, leastColumns);
   const { pred_boxes: boxes } = outputs;
   if (
     boxes === undefined ||
@@ -152,9 +154,14 @@ function checkDetectionOutputs(
   return { batch, queries, columns };
 }
 
+/** Softmax has a column for no object. */
+export const SOFTMAX_COLUMNS = 2;
+
+/** Checks the outputs' logits; returns B, Q and C. */
 export function checkLogits(
   outputs: { readonly logits: HostTensor },
   where: string,
+  leastColumns: number,
 ): [batch: number, queries: number, columns: number] {
   if (typeof outputs !== 'object' || outputs === null || outputs instanceof Promise) {
     const got = outputs instanceof Promise ? 'a promise, which is to be awaited' : describe(outputs);
@@ -167,11 +174,11 @@ export function checkLogits(
     batch === undefined ||
     queries === undefined ||
     columns === undefined ||
-    columns < 2 ||
+    columns < leastColumns ||
     logits.data.length !== batch * queries * columns
   ) {
     throw new ShapeError(
-      `${where}: expected logits [B, Q, C] with at least 2 columns, got ${logits === undefined ? 'none' : formatShape(logits.shape)}`,
+      `${where}: expected logits [B, Q, C] with at least ${leastColumns} columns, got ${logits === undefined ? 'none' : formatShape(logits.shape)}`,
     );
   }
   return [batch, queries, columns];

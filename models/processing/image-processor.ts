@@ -1,8 +1,9 @@
 // Pictures in, tensors out: what the processors of the three models share (HF `DetrImageProcessor.preprocess`).
 //
 // B batch, C channels, H x W the size that the batch is padded to
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, OptionError, ShapeError } from '../../engine/errors.ts';
+import { ConfigError, FileError, OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
 import { checkOptionNames } from '../../engine/options.ts';
 import { type HubOptions, hubOptionNames, readJson } from '../../weights/index.ts';
@@ -118,8 +119,9 @@ export abstract class ImageProcessor {
     options: ProcessorOptions & HubOptions = {},
   ): Promise<Processor> {
     const { hubOptions, processorOptions } = splitOptions(options);
-    const file = join(await locatePretrained(pretrained, hubOptions, { processor: true }), 'preprocessor_config.json');
-    const config = await readJson(file);
+    const [config, file] = await readProcessorConfig(
+      await locatePretrained(pretrained, hubOptions, { processor: true }),
+    );
     try {
       return new this(config, processorOptions);
     } catch (error) {
@@ -348,4 +350,15 @@ function writePlanes(
       for (let to = row; to < row + image.width; to++, from += channels) planes[to] = table[data[from]!]!;
     }
   }
+}
+
+/** Reads a model folder's preprocessor_config.json; returns its path, too. @throws FileError */
+export async function readProcessorConfig(folder: string): Promise<[config: ProcessorConfig, file: string]> {
+  const file = join(folder, 'preprocessor_config.json');
+  if (existsSync(file) || !existsSync(folder)) return [await readJson(file), file];
+  const advice = 'copy that of the model which was fine-tuned here (any published DETR has one)';
+  throw new FileError(
+    { file: folder },
+    `expected preprocessor_config.json, which says how pictures are prepared; ${advice}`,
+  );
 }

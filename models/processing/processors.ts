@@ -253,7 +253,7 @@ export class DeformableDetrImageProcessor extends FamilyImageProcessor {
 
 /** The old methods' top-k takes no fewer pairs than it is told. */
 function legacyTopK(outputs: DetectionOutputs, targetSizes: readonly ImageSize[], topK: number): Detections[] {
-  const [, queries, columns] = checkLogits(outputs, 'postProcess');
+  const [, queries, columns] = checkLogits(outputs, 'postProcess', 1);
   const pairs = queries * columns;
   if (pairs < topK)
     throw new ShapeError(`postProcess: expected logits with at least ${topK} pairs of query and class, got ${pairs}`);

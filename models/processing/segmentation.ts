@@ -9,7 +9,7 @@ import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import { getOrInsert } from '../../engine/maps.ts';
 import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { formatFixed } from '../rounding.ts';
-import { checkLogits, indexOfLargest, softmax } from './detection.ts';
+import { checkLogits, indexOfLargest, SOFTMAX_COLUMNS, softmax } from './detection.ts';
 import { checkMapSizes, type ImageSize } from './image-size.ts';
 import { assignMasks } from './mask-assignment.ts';
 
@@ -176,8 +176,9 @@ export function confidentQueries(
 export function checkSegmentationOutputs(
   outputs: SegmentationOutputs,
   where: string,
+  leastColumns = SOFTMAX_COLUMNS,
 ): { batch: number; queries: number; columns: number; maskHeight: number; maskWidth: number } {
-  const [batch, queries, columns] = checkLogits(outputs, where);
+  const [batch, queries, columns] = checkLogits(outputs, where, leastColumns);
   const { pred_masks: masks } = outputs;
   const [maskBatch, maskQueries, maskHeight = 0, maskWidth = 0] = masks?.shape ?? [];
   const pixels = maskHeight * maskWidth;

@@ -73,7 +73,11 @@ function forEachImage<Result>(
   run: (probabilities: Probabilities, height: number, width: number) => Result,
 ): Result[] {
   checkOptionNames(options, ['targetSizes', 'returnSegmentationScores'], where);
-  const { batch, queries, columns, maskHeight, maskWidth } = checkSegmentationOutputs(outputs, where);
+  const { batch, queries, columns, maskHeight, maskWidth } = checkSegmentationOutputs(
+    outputs,
+    where,
+    1 + noObjectColumns,
+  );
   const { targetSizes } = options;
   if (targetSizes !== undefined) checkMapSizes(targetSizes, batch, 'targetSizes', where);
   const classCount = columns - noObjectColumns;

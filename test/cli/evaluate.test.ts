@@ -246,6 +246,13 @@ test('maps of the annotations that are damaged or of another size leave their pi
   assert.match(stdout, /^over 2 of 4 pictures\n/);
   const { images, images_listed: all } = JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8'));
   assert.equal([images, all], [2, 4]);
+
+  // Repaired, they are measured from what was recorded.
+  cpSync(testData('scenes', 'panoptic'), join(folder, 'maps'), { recursive: true });
+  const repaired = await detrWebgpu(args);
+  assert.equal([repaired.exitCode, repaired.stderr], [0, `4 pictures done before (${out})\n`]);
+  assert.is(JSON.parse(readFileSync(join(out, 'metrics.json'), 'utf8')).images, 4);
+  assert.not(existsSync(join(out, 'unfinished.jsonl')));
 });
 
 /** The data set with every category id one higher. */

@@ -92,6 +92,9 @@ test('JSON files are objects, and errors name them', async () => {
   const nested = (levels: number) => `{"a": "}[\\"{", "b": ${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}`;
   writeFileSync(path, nested(100));
   assert.equal(Object.keys(await readJson(path)), ['a', 'b']);
+  // As Python writes it.
+  writeFileSync(path, '\uFEFF{"a": NaN, "NaN, \\"-Infinity": [-Infinity, Infinity], "b": "NaN"}');
+  assert.equal(await readJson(path), { a: null, 'NaN, "-Infinity': [null, null], b: 'NaN' });
   writeFileSync(path, nested(20_000));
   await rejectsWith(() => readJson(path), FileError, /x\.json: expected JSON of at most 100 levels, got 20000$/);
   await rejectsWith(() => readJson(join(folder, 'none.json')), FileError, /none\.json: no such file/);

@@ -11,7 +11,6 @@ import {
 } from '../../models/evaluation/coco-evaluator.ts';
 import {
   type CocoDataset,
-  type CocoImage,
   type CocoResult,
   type ImageDetections,
   toCocoResults,
@@ -162,7 +161,7 @@ test('post-processed tensors are judged as their results', () => {
   const { name, results, expected } = frozen.cases.find(({ name }) => name === 'masks')!;
   const evaluator = new CocoEvaluator(frozen.instances, { iouTypes: ['segm', 'bbox'] });
   const predictions = new Map<number, ImageDetections>();
-  for (const { id, height, width } of frozen.instances.images as Required<CocoImage>[]) {
+  for (const { id, height, width } of frozen.instances.images) {
     const ofImage = results.filter(result => result.image_id === id);
     const masks = new Float32Array(ofImage.length * height * width);
     const boxes = new Float32Array(4 * ofImage.length);
@@ -348,6 +347,10 @@ test('malformed ground truth, results and tensors are refused by name', async ()
     ShapeError,
     /image 1: expected masks of the image's size \[10, 10\], got \[5, 5\]; give targetSizes/,
   );
+  const none = { scores: [], labels: [], boxes: { shape: [0, 4], data: new Float32Array(0) } };
+  const empty = new CocoEvaluator({ ...whole, annotations: [] }, { iouTypes: ['segm'] });
+  empty.update([[1, { ...none, masks: { shape: [0, 5, 5], data: new Uint8Array(0) } }]]);
+  new CocoEvaluator(whole).update([[1, { ...small, masks: smallMask }]]);
   for (const bbox of [[], undefined]) {
     const boxless = { image_id: 1, category_id: 1, score: 0.5, ...(bbox && { bbox }) };
     await rejectsWith(
@@ -385,7 +388,8 @@ test('files as other tools write them: flags as false and true, no sizes, no box
   const square = { size: [10, 10], counts: [0, 50, 50] };
   const truth = { id: 1, image_id: 1, category_id: 1, area: 50, segmentation: square };
   const crowd = { id: 2, image_id: 2, category_id: 1, area: 50, segmentation: square, iscrowd: true };
-  const dataset = { images: [{ id: 1 }, { id: 2 }], annotations: [truth, crowd], categories: [category] };
+  const parsed: unknown = { images: [{ id: 1 }, { id: 2 }], annotations: [truth, crowd], categories: [category] };
+  const dataset = parsed as CocoDataset;
   const result = { image_id: 1, category_id: 1, score: 0.9, segmentation: square };
   const apOf = (results: CocoResult[]) => evaluateCoco(dataset, results, { iouTypes: ['segm'] })[0]!.metrics.AP;
   const inCrowd = { ...result, image_id: 2, score: 0.95 };

@@ -223,10 +223,8 @@ test('flags may be false and true', () => {
     { id: 4, category_id: 1, area: 2, iscrowd: true },
     { id: 5, category_id: 2, area: 2, iscrowd: false },
   ];
-  const evaluator = new PanopticEvaluator({
-    annotations: [{ image_id: 1, file_name: 'a.png', segments_info: truth }],
-    categories,
-  });
+  const annotations = [{ image_id: 1, file_name: 'a.png', segments_info: truth }];
+  const evaluator = new PanopticEvaluator({ annotations, categories, images: null } as unknown as PanopticDataset);
   const ids = { shape: [1, 4], data: Int32Array.of(4, 4, 5, 5) };
   const segments = [
     { id: 4, category_id: 1 },

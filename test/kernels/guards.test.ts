@@ -86,6 +86,7 @@ class GuardedDevice extends Device {
 
   protected override free(): void {}
   override async finish(): Promise<void> {}
+  override async drain(): Promise<void> {}
   override async destroy(): Promise<void> {}
   override read<Type extends 'float32' | 'int32'>(_: Tensor<Type>): Promise<HostTensor<HostArray<Type>>> {
     throw new Error('not needed');

@@ -190,6 +190,23 @@ test('detections above the threshold, not at it; a query may have several labels
   assert.equal(classes(6), [1, 0, 0, 0, 1]);
 });
 
+test('one class, without a column for no object', () => {
+  const logits = { shape: [1, 3, 1], data: Float32Array.of(2, -1, 0.5) };
+  const boxes = { shape: [1, 3, 4], data: Float32Array.of(0.5, 0.5, 1, 1, 0.5, 0.5, 0.2, 0.2, 0.25, 0.5, 0.5, 1) };
+  const outputs = { logits, pred_boxes: boxes };
+  for (const processor of [new ConditionalDetrImageProcessor(), new DeformableDetrImageProcessor()]) {
+    const [found] = processor.postProcessObjectDetection(outputs, { targetSizes: [[10, 20]] });
+    assert.equal([...found!.labels.data], [0, 0]);
+    for (const [index, logit] of [2, 0.5].entries()) {
+      assert.ok(Math.abs(found!.scores.data[index]! - 1 / (1 + Math.exp(-logit))) < 1e-6);
+    }
+    assert.equal([...found!.boxes.data], [0, 0, 20, 10, 0, 0, 10, 10]);
+  }
+  const masks = { shape: [1, 3, 2, 2], data: new Float32Array(12) };
+  const [map] = new ConditionalDetrImageProcessor().postProcessSemanticSegmentation({ logits, pred_masks: masks });
+  assert.equal(map!.shape, [2, 2]);
+});
+
 test('outputs and options that do not fit are refused', async () => {
   const outputs = { ...stripes([0, 1], '0011'), pred_boxes: tensor([1, 2, 4], [0, 0, 0, 0, 0, 0, 0, 0]) };
   const sized = (targetSizes: unknown) => ({ targetSizes: targetSizes as [number, number][] });

@@ -119,7 +119,7 @@ test('labels follow the picture, and its padding unless version 4 is asked for',
   const objects = annotation([
     { category_id: 5, segmentation: [[2, 3, 10, 3, 10, 13, 2, 13]] },
     { category_id: 6, iscrowd: 1 },
-    { category_id: 6, iscrowd: true },
+    { category_id: 6, iscrowd: true as never },
     { category_id: 7, bbox: [4, 4, 0, 9] },
     { category_id: 8, bbox: [-10, -10, 100, 100], segmentation: [[0, 0, 20, 0, 20, 30, 0, 30]] },
   ]);
@@ -170,7 +170,7 @@ test('panoptic masks come from a folder or as pictures, and never from outside t
   writePng(`${folder}/mask.png`, mask);
   const panoptic = new DetrImageProcessor({ ...small, format: 'coco_panoptic' });
   const id = mask.data[0]! + 256 * mask.data[1]! + 65536 * mask.data[2]!;
-  const segments = [{ id, category_id: 9, iscrowd: true, area: 1 }];
+  const segments = [{ id, category_id: 9, iscrowd: true as never, area: 1 }];
   const named = (file_name: string) => [{ image_id: 1, file_name, segments_info: segments }];
   const image = picture(30, 20);
   const read = panoptic.preprocess(image, { annotations: named('mask.png'), masksPath: folder });

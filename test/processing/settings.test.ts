@@ -171,7 +171,7 @@ test('fromPretrained reads a model folder', async () => {
   await rejectsWith(
     () => DetrImageProcessor.fromPretrained(join(folder, 'empty')),
     FileError,
-    /empty\/preprocessor_config\.json: no such file or folder/,
+    /empty: expected preprocessor_config\.json, which says how pictures are prepared; copy that of the model/,
   );
   const broken = write('broken', '{"size": 8');
   await rejectsWith(
