@@ -4,6 +4,7 @@ import { basename, extname, isAbsolute, join, resolve } from 'node:path';
 import { OptionError } from '../engine/errors.ts';
 import { defaultMaxPixels, maximumFileBytes } from '../models/images/files.ts';
 import { collectBytes } from '../weights/bytes.ts';
+import { weightEnding } from '../weights/checkpoint.ts';
 import { fileSystemError, writeAtomically } from '../weights/files.ts';
 
 /** A picture that a command was asked to work on, or the reason why it cannot. */
@@ -18,7 +19,7 @@ export interface InputFile {
 
 /** Of file names. */
 export const pictureEndings = /\.(png|jpe?g)$/i;
-export const weightEndings = /\.(safetensors|bin|pth|pt|ckpt|index\.json)$/;
+export const weightEndings = new RegExp(`${weightEnding.source}|\\.index\\.json$`);
 
 /**
  * The files named on the command line, and the PNG and JPEG pictures in the folders named there, in natural order. `-` is

@@ -7,7 +7,7 @@ import { type HostArray, type Storage, Tensor } from './tensor.ts';
 
 const MAXIMUM_THREADS = 256;
 
-/** A kind of device to create. */
+/** The kinds of device to create; `auto` is a GPU if there is one, else the cpu. */
 export const deviceChoices = ['auto', 'cpu', 'webgpu'] as const;
 export type DeviceChoice = (typeof deviceChoices)[number];
 

@@ -35,10 +35,7 @@ export function checkHostTensor(
   ) => NumericArray)[]
 ): void {
   const { shape, data } = (host ?? {}) as Partial<HostTensor<NumericArray>>;
-  const isData =
-    arrays.length === 0
-      ? ArrayBuffer.isView(data) && !(data instanceof DataView)
-      : arrays.some(array => data instanceof array);
+  const isData = arrays.length === 0 ? isTypedArray(data) : arrays.some(array => data instanceof array);
   if (!Array.isArray(shape) || !isData) {
     const expected = arrays.map(array => array.name).join(' or ') || 'typed array';
     throw new OptionError(`${name}: expected { shape, data } with a ${expected}, got ${describe(host)}`);
@@ -46,6 +43,10 @@ export function checkHostTensor(
   if (!isShape(shape) || elementCount(shape) !== data!.length) {
     throw new ShapeError(`${name}: expected as many values as ${formatShape(shape)} has, got ${data!.length}`);
   }
+}
+
+export function isTypedArray(value: unknown): boolean {
+  return ArrayBuffer.isView(value) && !(value instanceof DataView);
 }
 
 /** Number of elements of a shape; 1 for a scalar (`[]`). */

@@ -23,8 +23,10 @@ export interface ForwardInputs {
   readonly pixelValues?: HostTensor | undefined;
   /** [B, H, W], 0 = padding, anything else = real; all real when absent. */
   readonly pixelMask?: HostTensor<MaskData> | undefined;
-  /** [B, S, D] with S a square number: takes the place of the backbone's projected map (DETR but for
-   * segmentation; the others ignore it). */
+  /**
+   * [B, S, D] with S a square number: takes the place of the backbone's projected map (DETR but for segmentation; the others
+   * ignore it).
+   */
   readonly inputsEmbeds?: HostTensor | undefined;
   /** [B, Q, D]: the decoder's first state instead of zeros (DETR, ConditionalDetrForSegmentation; the others ignore it). */
   readonly decoderInputsEmbeds?: HostTensor | undefined;

@@ -19,6 +19,9 @@ export const checkpointFileNames = [
   'pytorch_model.bin.index.json',
 ] as const;
 
+/** Of the names of files that may hold weights. */
+export const weightEnding = /\.(safetensors|bin|pth|pt|ckpt)$/;
+
 /** Weights of other frameworks, recognised to say so. */
 const foreignFiles: Readonly<Record<string, string>> = {
   'tf_model.h5': 'TensorFlow',
@@ -87,7 +90,7 @@ async function findCheckpointFile(folder: string): Promise<string> {
   const standard = checkpointFileNames.find(name => names.includes(name));
   if (standard !== undefined) return join(folder, standard);
 
-  const candidates = names.filter(name => /\.(safetensors|bin|pth|pt|ckpt)$/.test(name)).sort();
+  const candidates = names.filter(name => weightEnding.test(name)).sort();
   if (candidates.length === 1) return join(folder, candidates[0]!);
   if (candidates.length > 1) {
     throw new FileError({ file: folder }, `has several files that could be meant, name one: ${candidates.join(', ')}`);

@@ -26,6 +26,7 @@ export const evaluate = defineCommand({
   maximumOperands: 0,
   description: [
     'Runs a model over the pictures of a COCO annotation file and prints the familiar table: the twelve numbers of COCOeval for boxes (--task detection), or PQ, SQ and RQ (--task panoptic, where the PNG files of the annotations lie in a folder beside the JSON file with its name: panoptic.json, panoptic/).',
+    'Pictures must have the size that the annotations say, upright or as they are stored.',
     'Predictions (COCO results format) and metrics are written to --out. What is done is recorded there after every batch: after an interrupt, the same command goes on where it stopped.',
   ],
   options: {

@@ -37,7 +37,7 @@ let dawn: Promise<GPU | undefined> | undefined;
 function findGpu(): Promise<GPU | undefined> {
   if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return Promise.resolve(navigator.gpu);
   dawn ??= openDawn().then(gpu => {
-    if (gpu === undefined) dawn = undefined; // What lacks may come: memory, files that can be opened.
+    if (gpu === undefined) dawn = undefined; // Perhaps only for want of memory or open files: to be tried again.
     return gpu;
   });
   return dawn;

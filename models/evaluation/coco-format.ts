@@ -4,7 +4,7 @@
  */
 
 import { ShapeError } from '../../engine/errors.ts';
-import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkHostTensor, formatShape, type HostTensor, isTypedArray } from '../../engine/host-tensor.ts';
 import {
   requireFinite,
   requireFlag,
@@ -85,7 +85,10 @@ export interface ImageDetections {
 export function toCocoResults(imageId: number, detections: ImageDetections): CocoResult[] {
   const check = (name: keyof ImageDetections) =>
     checkHostTensor(detections?.[name] as HostTensor, `image ${imageId}: ${name}`);
-  for (const name of ['scores', 'labels'] as const) if (!isList(detections?.[name])) check(name);
+  for (const name of ['scores', 'labels'] as const) {
+    const values = detections?.[name];
+    if (!Array.isArray(values) && !isTypedArray(values)) check(name);
+  }
   check('boxes');
   for (const name of ['masks', 'keypoints'] as const) if (detections[name] !== undefined) check(name);
   const scores = numbersOf(detections.scores);
@@ -182,10 +185,6 @@ export function checkCocoResults(value: unknown): readonly CocoResult[] {
 /** Results of masks may leave their box out, or empty. */
 export function hasBox<Result extends { readonly bbox?: unknown }>(result: Result): boolean {
   return result.bbox !== undefined && !(Array.isArray(result.bbox) && result.bbox.length === 0);
-}
-
-function isList(value: unknown): boolean {
-  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
 }
 
 /** The elements of a list or tensor of one dimension. */
