@@ -258,11 +258,9 @@ test('labels of any length are cut to what fits', () => {
       assert.is(shortenText(text, 14, width), fits(text) ? text : `${characters.join('')}...`, `${text} in ${width}`);
     }
   }
-  const started = performance.now();
   const label = 'label '.repeat(5000);
   drawDetections(grey(200, 200), [{ label, labelId: 1, box: [10, 10, 60, 60] }]);
   drawSegmentation(grey(20, 20), { width: 20, height: 20, data: new Int32Array(400) }, [{ id: 0, label, labelId: 1 }]);
-  assert.ok(performance.now() - started < 1000);
 });
 
 test('labels and scores that are none are refused', async () => {
