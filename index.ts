@@ -52,7 +52,9 @@ export type {
   LabelledInputs,
   LossOutputs,
   ObjectDetectionOutputs,
+  PredictInputs,
   Predictions,
+  PredictionsOf,
 } from './models/detection.ts';
 export { DetrForObjectDetection, DetrForSegmentation, DetrModel, type DetrModelOutputs } from './models/detr.ts';
 export {

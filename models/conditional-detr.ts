@@ -262,15 +262,15 @@ export class ConditionalDetrForObjectDetection extends DetectionModel<
     return this.device.stage('heads', () => {
       const origin = concatenate([inverseSigmoid(references), zeros(this.device, references.shape)], 1); // [Q, 4]
       return {
-        ...this.predict(state, origin),
+        ...this.predictFrom(state, origin),
         ...encoderDecoderOutputs(state, trace, encoded, inputs),
-        ...auxiliaryPredictions(trace, inputs, layerState => this.predict(layerState, origin)),
+        ...auxiliaryPredictions(trace, inputs, layerState => this.predictFrom(layerState, origin)),
       };
     });
   }
 
   /** state [B, Q, D] → logits [B, Q, K] and boxes [B, Q, 4] around `origin` [Q, 4] (before the sigmoid). */
-  predict(state: Tensor, origin?: Tensor): Predictions {
+  predictFrom(state: Tensor, origin?: Tensor): Predictions {
     const offsets = this.bbox_predictor.forward(state);
     return {
       logits: this.class_labels_classifier.forward(state),
@@ -305,10 +305,10 @@ export class ConditionalDetrForSegmentation extends DetectionModel<
     const { state, trace } = detector.model.decode(encoded, inputs, inputs.decoderInputsEmbeds);
     return {
       // HuggingFace's quirk: the segmentation model leaves the reference points out of its boxes.
-      ...this.device.stage('heads', () => detector.predict(state)),
+      ...this.device.stage('heads', () => detector.predictFrom(state)),
       pred_masks: predictMasks(this, state, encoded),
       ...encoderDecoderOutputs(state, trace, encoded, inputs),
-      ...auxiliaryPredictions(trace, inputs, layerState => detector.predict(layerState)),
+      ...auxiliaryPredictions(trace, inputs, layerState => detector.predictFrom(layerState)),
     };
   }
 }

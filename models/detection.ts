@@ -94,6 +94,16 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   );
 }
 
+const predictionNames = ['logits', 'pred_boxes', 'pred_masks'] as const;
+
+/** The outputs of a model that its predictions are made of: logits and boxes, and masks where it has them. */
+export type PredictionsOf<Outputs> = Pick<Outputs, Extract<keyof Outputs, (typeof predictionNames)[number]>>;
+
+/** What `predict` takes: `forward`'s inputs but for those that ask for more outputs. */
+export type PredictInputs = Omit<ForwardInputs, 'outputHiddenStates' | 'outputAttentions'>;
+
+const predictInputNames = inputNames.filter(name => name !== 'outputHiddenStates' && name !== 'outputAttentions');
+
 /** A model whose `forward` takes labels. */
 export abstract class DetectionModel<
   Config extends BaseConfig,
@@ -109,6 +119,17 @@ export abstract class DetectionModel<
     const outputs = await this.run(unlabelled, this.config.auxiliary_loss);
     const { loss, lossDict } = computeLoss(this.lossKind, outputs, labels, this.config);
     return { ...outputs, loss: scalar(loss), loss_dict: mapValues(lossDict, scalar) };
+  }
+
+  /**
+   * As `forward`, but only what post-processing reads comes back: `logits`, `pred_boxes` and, of models that segment,
+   * `pred_masks`. The states stay behind, which for Deformable DETR are 18 MB for a picture of 800x1066.
+   * @throws as `forward`
+   */
+  async predict(inputs: PredictInputs): Promise<OnHost<PredictionsOf<Outputs>>> {
+    checkOptionNames(inputs, predictInputNames, 'predict');
+    const lean = { ...inputs, outputHiddenStates: false, outputAttentions: false };
+    return (await this.run(lean, false, predictionNames)) as OnHost<PredictionsOf<Outputs>>;
   }
 }
 

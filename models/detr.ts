@@ -175,14 +175,14 @@ export class DetrForObjectDetection extends DetectionModel<DetrConfigFields, Obj
     const encoded = encode(this.model, inputs, 1);
     const { state, trace } = this.model.decode(encoded, inputs);
     return this.device.stage('heads', () => ({
-      ...this.predict(state),
+      ...this.predictFrom(state),
       ...encoderDecoderOutputs(state, trace, encoded, inputs),
-      ...auxiliaryPredictions(trace, inputs, layerState => this.predict(layerState)),
+      ...auxiliaryPredictions(trace, inputs, layerState => this.predictFrom(layerState)),
     }));
   }
 
   /** state [B, Q, D] → logits [B, Q, K + 1] and boxes [B, Q, 4], (cx, cy, w, h) in [0, 1]. */
-  predict(state: Tensor): Predictions {
+  predictFrom(state: Tensor): Predictions {
     return {
       logits: this.class_labels_classifier.forward(state),
       pred_boxes: activate(this.bbox_predictor.forward(state), 'sigmoid'),
@@ -212,10 +212,10 @@ export class DetrForSegmentation extends DetectionModel<DetrConfigFields, ImageS
     const encoded = encode(detr.model, requirePixels(inputs), detr.model.backbone.outChannels.length);
     const { state, trace } = detr.model.decode(encoded, inputs);
     return {
-      ...this.device.stage('heads', () => detr.predict(state)),
+      ...this.device.stage('heads', () => detr.predictFrom(state)),
       pred_masks: predictMasks(this, state, encoded),
       ...encoderDecoderOutputs(state, trace, encoded, inputs),
-      ...auxiliaryPredictions(trace, inputs, layerState => detr.predict(layerState)),
+      ...auxiliaryPredictions(trace, inputs, layerState => detr.predictFrom(layerState)),
     };
   }
 }

@@ -109,7 +109,7 @@ async function objectDetection(pretrained: string, options: PretrainedOptions): 
   const processor = await loadProcessor(pretrained, options);
   const model = await AutoModelForObjectDetection.fromPretrained(pretrained, options);
   const process: Process = async (image, { threshold = 0.5, percentage = false }) => {
-    const outputs = await model.forward(processor.preprocess([image]));
+    const outputs = await model.predict(processor.preprocess([image]));
     const { scores, labels, boxes } = processor.postProcessObjectDetection(outputs, {
       threshold,
       ...(percentage ? {} : { targetSizes: [[image.height, image.width]] }),
@@ -134,7 +134,7 @@ async function imageSegmentation(pretrained: string, options: PretrainedOptions)
     const { subtask = 'panoptic', threshold = 0.9, maskThreshold = 0.5 } = segmentOptions;
     const { overlapMaskAreaThreshold = 0.5 } = segmentOptions;
     const targetSizes = [[image.height, image.width]] as const;
-    const outputs = await model.forward(processor.preprocess([image]));
+    const outputs = await model.predict(processor.preprocess([image]));
     if (subtask === 'semantic') {
       const map = processor.postProcessSemanticSegmentation(outputs, { targetSizes })[0]!;
       const labels = [...new Set(map.data)].toSorted((a, b) => a - b);

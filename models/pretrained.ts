@@ -237,22 +237,35 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     }
   }
 
-  protected async run(inputs: ForwardInputs, auxiliaryOutputs: boolean): Promise<OnHost<Outputs>> {
+  /** @param wanted names of the outputs that are read; all without it */
+  protected async run(
+    inputs: ForwardInputs,
+    auxiliaryOutputs: boolean,
+    wanted?: readonly string[],
+  ): Promise<OnHost<Outputs>> {
     if (this.#isDisposed) {
       throw new DeviceError(`${this.constructor.name}: expected a model with its weights, got one that was disposed`);
     }
-    return this.#passes.track(this.#pass(inputs, auxiliaryOutputs));
+    return this.#passes.track(this.#pass(inputs, auxiliaryOutputs, wanted));
   }
 
-  async #pass(inputs: ForwardInputs, auxiliaryOutputs: boolean): Promise<OnHost<Outputs>> {
+  async #pass(
+    inputs: ForwardInputs,
+    auxiliaryOutputs: boolean,
+    wanted: readonly string[] | undefined,
+  ): Promise<OnHost<Outputs>> {
     const { device } = this;
-    const outputs = await this.#recordOrRecover(() => upload(device, this.config, inputs, auxiliaryOutputs));
-    const tensors = new Set(tensorsIn(outputs));
+    const recorded = await this.#recordOrRecover(() => upload(device, this.config, inputs, auxiliaryOutputs));
+    const outputs =
+      wanted === undefined
+        ? recorded
+        : Object.fromEntries(Object.entries(recorded).filter(([name]) => wanted.includes(name)));
     try {
-      const read = await Promise.all([...tensors].map(async tensor => [tensor, await tensor.read()] as const));
+      const tensors = [...new Set(tensorsIn(outputs))];
+      const read = await Promise.all(tensors.map(async tensor => [tensor, await tensor.read()] as const));
       return onHost(outputs, new Map(read as [Tensor, HostTensor][])) as OnHost<Outputs>;
     } finally {
-      for (const tensor of tensors) tensor.dispose();
+      for (const tensor of new Set(tensorsIn(recorded))) tensor.dispose();
     }
   }
 }

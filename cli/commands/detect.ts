@@ -75,7 +75,7 @@ export const detect = defineCommand({
       const run = async (pictures: readonly Picture[]): Promise<Found[]> => {
         const started = performance.now();
         const images = pictures.map(({ image }) => image);
-        const outputs = await model.forward(processor.preprocess(images));
+        const outputs = await model.predict(processor.preprocess(images));
         const targetSizes = images.map(({ width, height }) => [height, width] as const);
         const detections = processor.postProcessObjectDetection(outputs, { threshold, targetSizes });
         const elapsedMilliseconds = (performance.now() - started) / pictures.length;

@@ -102,7 +102,7 @@ export const segment = defineCommand({
         const started = performance.now();
         const images = pictures.map(({ image }) => image);
         const inputs = processor.preprocess(images);
-        const outputs = await model.forward(inputs);
+        const outputs = await model.predict(inputs);
         const maps = withoutPadding(outputs, inputs.pixelMask, images).map(({ outputs, targetSizes, crop }) => {
           if (task === 'semantic') {
             const [labels] = processor.postProcessSemanticSegmentation(outputs, { targetSizes });

@@ -23,7 +23,7 @@ export function detectionEvaluation(
         inputSize: image => processor.resizedSize(image),
         run: async pictures => {
           const images = pictures.map(({ image }) => image);
-          const outputs = await model.forward(processor.preprocess(images));
+          const outputs = await model.predict(processor.preprocess(images));
           const targetSizes = images.map(({ width, height }) => [height, width] as const);
           return processor.postProcessObjectDetection(outputs, { threshold, targetSizes });
         },

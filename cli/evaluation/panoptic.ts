@@ -108,7 +108,7 @@ async function loadSegmenter(
     run: async pictures => {
       const images = pictures.map(({ image }) => image);
       const inputs = processor.preprocess(images);
-      const outputs = await model.forward(inputs);
+      const outputs = await model.predict(inputs);
       return withoutPadding(outputs, inputs.pixelMask, images).map(({ outputs, targetSizes, crop }) => {
         const [result] = processor.postProcessPanopticSegmentation(outputs, { ...options, targetSizes });
         const segmentation = crop(result!.segmentation);

@@ -8,13 +8,16 @@ import {
   DeviceError,
   FileError,
   type HostTensor,
+  OptionError,
   OutOfMemoryError,
   ShapeError,
 } from '../../engine/index.ts';
 import { Random } from '../../kernels/index.ts';
 import { AutoModelForObjectDetection } from '../../models/auto.ts';
+import { ConditionalDetrForSegmentation } from '../../models/conditional-detr.ts';
 import { DetrConfig, type RawConfig } from '../../models/configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from '../../models/deformable-detr.ts';
+import type { PredictInputs } from '../../models/detection.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from '../../models/detr.ts';
 import { upload } from '../../models/inputs.ts';
 import { openSafetensors, syntheticSource, writeSafetensors } from '../../weights/index.ts';
@@ -136,6 +139,34 @@ for (const name of modelDeviceNames) {
     assert.is(first.decoder_hidden_states!.length, 3);
     assert.is(first.cross_attentions!.length, 2);
     model.dispose();
+  });
+
+  test('predict gives the predictions of forward, alone, whatever the configuration asks of forward', async () => {
+    const asks = { output_hidden_states: true, output_attentions: true, auxiliary_loss: true };
+    const models = [
+      await DetrForObjectDetection.fromConfig({ ...small, ...asks }, { device }),
+      await ConditionalDetrForSegmentation.fromConfig(
+        { ...small, ...asks, model_type: 'conditional_detr' },
+        { device },
+      ),
+      await DeformableDetrForObjectDetection.fromConfig(
+        { ...smallDeformable, ...asks, with_box_refine: true, two_stage: true, two_stage_num_proposals: 7 },
+        { device },
+      ),
+    ] as const;
+    for (const model of models) {
+      const inputs = { pixelValues: picture(65, 97, 2) };
+      const all: Record<string, unknown> = { ...(await model.forward(inputs)) };
+      const live = tensorBytes(device);
+      const predictions = await model.predict(inputs);
+      assert.is(tensorBytes(device), live);
+      const names = ['logits', 'pred_boxes', 'pred_masks'].filter(name => name in all);
+      assert.equal(Object.keys(predictions).sort(), names);
+      for (const [name, tensor] of Object.entries(predictions)) assertClose(tensor, all[name] as HostTensor, 1e-6);
+      const ask = { ...inputs, outputAttentions: true } as PredictInputs;
+      await rejectsWith(() => model.predict(ask), OptionError, /predict: unknown option outputAttentions/);
+      model.dispose();
+    }
   });
 
   test('DETR takes embeddings in place of pixels and of zero queries, and masks queries', async () => {

@@ -13,7 +13,7 @@ export async function start({ device: kind, threads, resident = false }) {
       if (task === 'detr') {
         const { syntheticModel } = await import('../../../dist/models/published.js');
         const model = await syntheticModel('facebook/detr-resnet-50', { device });
-        return async () => (await model.forward({ pixelValues: input })).logits.data;
+        return async () => (await model.predict({ pixelValues: input })).logits.data;
       }
       const packed =
         task === 'matmul' ? packLinear(device, transposed(weight)) : packConv2d(device, weight, undefined, { padding });
