@@ -236,21 +236,36 @@ const TIMM_RESNETS: Readonly<Record<string, Pick<ResNetConfig, 'layerType' | 'de
   resnet101: { layerType: 'bottleneck', depths: [3, 4, 23, 3], hiddenSizes: [256, 512, 1024, 2048] },
 };
 
+/** The configs of transformers' ResNets that a config may name instead of holding one. */
+const HUB_RESNETS: Readonly<Record<string, RawConfig>> = {
+  'microsoft/resnet-18': { layer_type: 'basic', depths: [2, 2, 2, 2], hidden_sizes: [64, 128, 256, 512] },
+  'microsoft/resnet-26': { depths: [2, 2, 2, 2] },
+  'microsoft/resnet-34': { layer_type: 'basic', depths: [3, 4, 6, 3], hidden_sizes: [64, 128, 256, 512] },
+  'microsoft/resnet-50': {},
+  'microsoft/resnet-101': { depths: [3, 4, 23, 3] },
+  'microsoft/resnet-152': { depths: [3, 8, 36, 3] },
+};
+
 /**
  * The backbone of a config in any of its spellings: timm by name (v4: `backbone`, `dilation`, `backbone_kwargs`; v5:
- * `backbone_config` of type `timm_backbone`) or a transformers ResNet (`backbone_config` of type `resnet`).
+ * `backbone_config` of type `timm_backbone`) or a transformers ResNet (`backbone_config` of type `resnet`, or by name).
  */
 function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneConfig {
   const nested = readObject(raw.backbone_config, 'backbone_config');
   const inChannels = count(3)(nested?.num_channels ?? raw.num_channels, 'num_channels');
   const nestedType = nested?.model_type;
-  // Without a backbone_config, `use_timm_backbone: false` means transformers' default ResNet, as in v4.
-  const usesTransformers = nested === undefined ? raw.use_timm_backbone === false : nestedType !== 'timm_backbone';
-  if (usesTransformers) return readTransformersResNet(nested ?? {}, inChannels);
+  const kwargs = readObject(raw.backbone_kwargs, 'backbone_kwargs') ?? {};
+  const given = nested?.backbone ?? raw.backbone ?? 'resnet50';
+  if (nested !== undefined && nestedType !== 'timm_backbone') return readTransformersResNet(nested, inChannels);
+  if (nested === undefined && raw.use_timm_backbone === false) {
+    const hub = typeof given === 'string' && Object.hasOwn(HUB_RESNETS, given) ? HUB_RESNETS[given] : undefined;
+    if (hub !== undefined) return readTransformersResNet({ ...hub, ...kwargs }, inChannels);
+    // As in v4, without a name it is transformers' default ResNet; as in v5, other names are timm's.
+    if (given === 'resnet50') return readTransformersResNet({}, inChannels);
+  }
 
   // After a dot timm names weights (`resnet50.a1_in1k`), not another network.
-  const name = String(nested?.backbone ?? raw.backbone ?? 'resnet50').replace(/\..*/, '');
-  const kwargs = readObject(raw.backbone_kwargs, 'backbone_kwargs') ?? {};
+  const name = String(given).replace(/\..*/, '');
   const outStages = readTimmStages(nested?.out_indices ?? kwargs.out_indices, timmStages);
   const strides = [kwargs.output_stride, nested?.output_stride].map(readOutputStride);
   const dilation = flag(false)(raw.dilation, 'dilation') || strides.includes(16);

@@ -91,6 +91,18 @@ test('a transformers backbone by features, by indices and by default', () => {
   assert.equal(DetrConfig.from({ use_timm_backbone: false }).backbone.outStages, [4]);
 });
 
+test('a transformers backbone by the name of its repository', () => {
+  const named = (backbone: string, raw: RawConfig = {}) =>
+    DetrConfig.from({ use_timm_backbone: false, backbone, ...raw }).backbone as ResNetConfig;
+  assert.equal(named('microsoft/resnet-50'), DetrConfig.fromBackboneConfig({}).backbone);
+  assert.equal(named('microsoft/resnet-101').depths, [3, 4, 23, 3]);
+  assert.is(named('microsoft/resnet-18').layerType, 'basic');
+  const kwargs = { backbone_kwargs: { out_features: ['stage2', 'stage4'] } };
+  assert.equal(named('microsoft/resnet-34', kwargs).outStages, [2, 4]);
+  assert.equal(named('resnet101').depths, [3, 4, 23, 3]);
+  refuses(() => named('owner/swin'), /backbone: expected one of resnet18.*got "owner\/swin"/);
+});
+
 test('what cannot be is refused, naming the key', () => {
   refuses(() => DetrConfig.from({ d_model: 0 }), /d_model: expected a positive integer up to 65536, got 0/);
   refuses(() => DetrConfig.from({ d_model: '256' }), /d_model: expected a positive integer up to 65536, got "256"/);
