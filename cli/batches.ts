@@ -86,21 +86,55 @@ export async function processBatches<Result>(
   inputs: readonly InputFile[],
   options: BatchOptions<Result>,
 ): Promise<Outcome> {
-  const { batchSize, signal, inputSize, run, finish } = options;
-  const failures: Failure[] = [];
-  let finished = 0;
-  const progress = new ProgressBar(inputs.length);
-  const fail = (path: string, error: unknown) => {
-    if (error instanceof RunEnded) throw error.cause;
-    if (!isFaultOfInput(error)) throw error;
-    const failure = { path, message: withoutFile(error.message, path) };
-    failures.push(failure);
-    progress.above(() => options.onFailure?.(failure));
-  };
-  const read = async (start: number): Promise<Entry[]> => {
-    const batch = inputs.slice(start, start + batchSize);
+  return new BatchRun(inputs, options).run();
+}
+
+class BatchRun<Result> {
+  readonly #inputs: readonly InputFile[];
+  readonly #options: BatchOptions<Result>;
+  readonly #progress: ProgressBar;
+  readonly #failures: Failure[] = [];
+  #finished = 0;
+
+  constructor(inputs: readonly InputFile[], options: BatchOptions<Result>) {
+    this.#inputs = inputs;
+    this.#options = options;
+    this.#progress = new ProgressBar(inputs.length);
+  }
+
+  async run(): Promise<Outcome> {
+    const inputs = this.#inputs;
+    const { batchSize, signal } = this.#options;
+    let running: Promise<RunBatch<Result>> | undefined;
+    try {
+      let next = this.#read(0);
+      for (let start = 0; start < inputs.length && !signal.aborted; start += batchSize) {
+        this.#progress.show(inputs[start]!.path);
+        const batch = await next;
+        const previous = await running;
+        const nextPath = inputs[start + batchSize]?.path ?? '';
+        running = this.#attempt(batch).then(attempts => ({ batch, attempts, nextPath }));
+        running.catch(() => {}); // It is waited for below.
+        next = start + batchSize < inputs.length ? this.#read(start + batchSize) : Promise.resolve([]);
+        if (previous === undefined) continue;
+        await new Promise(resolve => setImmediate(resolve)); // The device gets its work first.
+        await this.#finish(previous);
+      }
+      const last = await running;
+      running = undefined;
+      if (last !== undefined) await this.#finish(last);
+    } finally {
+      await running?.catch(() => {}); // Whoever owns the model may free it next.
+      this.#progress.clear();
+    }
+    const [finished, failures] = [this.#finished, this.#failures];
+    return { finished, failures, interrupted: finished + failures.length < inputs.length };
+  }
+
+  async #read(start: number): Promise<Entry[]> {
+    const { batchSize, inputSize } = this.#options;
     return Promise.all(
-      batch.map(async (input, offset) => {
+      this.#inputs.slice(start, start + batchSize).map(async (input, offset) => {
         const { path } = input;
         try {
           const image = await readInput(input);
@@ -110,75 +144,59 @@ export async function processBatches<Result>(
         }
       }),
     );
-  };
+  }
+
+  /** Those of one input size together. Returns what became of each entry, in their order. */
+  async #attempt(batch: readonly Entry[]): Promise<Attempt<Result>[]> {
+    const attempts = new Array<Attempt<Result>>(batch.length);
+    const places = new Map<string, number[]>();
+    for (const [place, entry] of batch.entries()) {
+      if ('error' in entry) attempts[place] = { error: entry.error };
+      else getOrInsert(places, entry.inputSize, () => []).push(place);
+    }
+    for (const alike of places.values()) {
+      const found = await this.#runSafely(alike.map(place => batch[place] as SizedPicture));
+      for (const [index, place] of alike.entries()) attempts[place] = found[index]!;
+    }
+    return attempts;
+  }
+
   /** Together if possible; one by one when that fails, so that one picture's failure is not its neighbours'. */
-  const runSafely = async (pictures: readonly Picture[]): Promise<Attempt<Result>[]> => {
+  async #runSafely(pictures: readonly Picture[]): Promise<Attempt<Result>[]> {
     try {
-      return (await run(pictures)).map(result => ({ result }));
+      return (await this.#options.run(pictures)).map(result => ({ result }));
     } catch (error) {
       if (!isFaultOfInput(error)) throw error;
       if (pictures.length === 1) return [{ error }];
       const attempts: Attempt<Result>[] = [];
-      for (const picture of pictures) attempts.push(...(await runSafely([picture])));
+      for (const picture of pictures) attempts.push(...(await this.#runSafely([picture])));
       return attempts;
     }
-  };
-  /** Those of one input size together. Returns what became of each entry, in their order. */
-  const runBatch = async (batch: readonly Entry[]): Promise<Attempt<Result>[]> => {
-    const attempts = new Array<Attempt<Result>>(batch.length);
-    const places = new Map<string, number[]>();
-    for (const [place, entry] of batch.entries()) {
-      if ('error' in entry) {
-        attempts[place] = { error: entry.error };
-        continue;
-      }
-      getOrInsert(places, entry.inputSize, () => []).push(place);
-    }
-    for (const alike of places.values()) {
-      const found = await runSafely(alike.map(place => batch[place] as SizedPicture));
-      for (const [index, place] of alike.entries()) attempts[place] = found[index]!;
-    }
-    return attempts;
-  };
+  }
+
   /** Tells of each entry in order, so that output comes in the order of the inputs. */
-  const finishBatch = async ({ batch, attempts, nextPath }: RunBatch<Result>): Promise<void> => {
+  async #finish({ batch, attempts, nextPath }: RunBatch<Result>): Promise<void> {
     for (const [place, entry] of batch.entries()) {
       const attempt = attempts[place]!;
       try {
         if ('error' in attempt) throw attempt.error;
-        progress.clear();
-        await finish(entry as SizedPicture, attempt.result);
-        finished++;
+        this.#progress.clear();
+        await this.#options.finish(entry as SizedPicture, attempt.result);
+        this.#finished++;
       } catch (error) {
-        fail(entry.path, error);
+        this.#fail(entry.path, error);
       }
     }
-    progress.advance(batch.length, nextPath);
-  };
-
-  let running: Promise<RunBatch<Result>> | undefined;
-  try {
-    let next = read(0);
-    for (let start = 0; start < inputs.length && !signal.aborted; start += batchSize) {
-      progress.show(inputs[start]!.path);
-      const batch = await next;
-      const previous = await running;
-      const nextPath = inputs[start + batchSize]?.path ?? '';
-      running = runBatch(batch).then(attempts => ({ batch, attempts, nextPath }));
-      running.catch(() => {}); // It is waited for below.
-      next = start + batchSize < inputs.length ? read(start + batchSize) : Promise.resolve([]);
-      if (previous === undefined) continue;
-      await new Promise(resolve => setImmediate(resolve)); // The device gets its work first.
-      await finishBatch(previous);
-    }
-    const last = await running;
-    running = undefined;
-    if (last !== undefined) await finishBatch(last);
-  } finally {
-    await running?.catch(() => {}); // Whoever owns the model may free it next.
-    progress.clear();
+    this.#progress.advance(batch.length, nextPath);
   }
-  return { finished, failures, interrupted: finished + failures.length < inputs.length };
+
+  #fail(path: string, error: unknown): void {
+    if (error instanceof RunEnded) throw error.cause;
+    if (!isFaultOfInput(error)) throw error;
+    const failure = { path, message: withoutFile(error.message, path) };
+    this.#failures.push(failure);
+    this.#progress.above(() => this.#options.onFailure?.(failure));
+  }
 }
 
 /** The picture, upright unless its size in the annotations is that of the pixels as they are stored. */
