@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, isAbsolute, join, resolve } from 'node:path';
 import { OptionError } from '../engine/errors.ts';
-import { defaultMaxPixels, maximumFileBytes } from '../models/images/files.ts';
+import { DEFAULT_MAX_PIXELS, maximumFileBytes } from '../models/images/files.ts';
 import { collectBytes } from '../weights/bytes.ts';
 import { weightEnding } from '../weights/checkpoint.ts';
 import { fileSystemError, writeAtomically } from '../weights/files.ts';
@@ -53,7 +53,7 @@ export async function findPictures(paths: readonly string[], signal?: AbortSigna
 }
 
 /** `readImage` takes no longer picture. */
-const mostBytes = maximumFileBytes(defaultMaxPixels);
+const mostBytes = maximumFileBytes(DEFAULT_MAX_PIXELS);
 
 async function readStandardInput(signal: AbortSignal | undefined): Promise<InputFile> {
   const path = 'stdin';

@@ -30,7 +30,7 @@ export const defaultDetector = 'scenes-deformable-detr';
 export const defaultSegmenter = 'scenes-detr-panoptic';
 
 /** HuggingFace's default for models that say nothing better. */
-const usualThreshold = 0.5;
+const USUAL_THRESHOLD = 0.5;
 
 export interface ChosenModel {
   readonly name: string;
@@ -60,7 +60,7 @@ export async function chooseModel(
       `--model: expected a folder with config.json, a model on the hub (owner/name) or one of ${listOf(embeddedModels)}, got ${got}`,
     );
   }
-  return { name, directory, threshold: settings?.threshold ?? usualThreshold, stuff: settings?.stuff };
+  return { name, directory, threshold: settings?.threshold ?? USUAL_THRESHOLD, stuff: settings?.stuff };
 }
 
 /**
@@ -205,7 +205,7 @@ export async function withDevice<Result>(
 }
 
 /** In the published panoptic checkpoints, COCO's labels up to 90 are things; what lies above is stuff. */
-const lastThingOfCocoPanoptic = 90;
+const LAST_THING_OF_COCO_PANOPTIC = 90;
 
 /**
  * Labels that are stuff: those that `wanted` names (class names or ids, separated by commas), else those that are known to
@@ -220,7 +220,7 @@ export function stuffLabels(
   if (wanted === undefined) {
     if (stuff !== undefined) return new Set(stuff);
     const isCocoPanoptic = labels.length >= 200;
-    return new Set(labels.filter(label => isCocoPanoptic && label > lastThingOfCocoPanoptic));
+    return new Set(labels.filter(label => isCocoPanoptic && label > LAST_THING_OF_COCO_PANOPTIC));
   }
   return new Set(
     wanted.split(',').map(entry => {

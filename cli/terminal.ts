@@ -102,8 +102,8 @@ export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
 
-const barCells = 24;
-const redrawMilliseconds = 60;
+const BAR_CELLS = 24;
+const REDRAW_MILLISECONDS = 60;
 
 export interface ProgressBarOptions {
   /** What was done before, and took no time here: the part of a file that an earlier download left. */
@@ -150,7 +150,7 @@ export class ProgressBar {
   show(label: string): void {
     this.#label = label;
     const now = performance.now();
-    if (this.#stream.isTTY && now - this.#drawn >= redrawMilliseconds) this.#draw(now);
+    if (this.#stream.isTTY && now - this.#drawn >= REDRAW_MILLISECONDS) this.#draw(now);
   }
 
   /** Prints something without a trace of the bar in it. */
@@ -167,9 +167,9 @@ export class ProgressBar {
 
   #draw(now: number): void {
     const fraction = this.#total === 0 ? 1 : this.#done / this.#total;
-    const eighths = Math.round(fraction * barCells * 8);
+    const eighths = Math.round(fraction * BAR_CELLS * 8);
     const partial = eighths % 8 === 0 ? '' : '▏▎▍▌▋▊▉'[(eighths % 8) - 1]!;
-    const bar = `${'█'.repeat(Math.floor(eighths / 8))}${partial}`.padEnd(barCells, '░');
+    const bar = `${'█'.repeat(Math.floor(eighths / 8))}${partial}`.padEnd(BAR_CELLS, '░');
     const ownSteps = this.#done - this.#start;
     const left = ((now - this.#started) / ownSteps) * (this.#total - this.#done);
     const remaining = ownSteps > 0 && this.#done < this.#total ? `${formatDuration(left)} left` : '';

@@ -2,7 +2,7 @@
 import { describe } from '../engine/describe.ts';
 import { FileError, OptionError } from '../engine/errors.ts';
 import { fetchBytes } from '../weights/index.ts';
-import { addressOf, defaultMaxPixels, maximumFileBytes, readImage } from './images/files.ts';
+import { addressOf, DEFAULT_MAX_PIXELS, maximumFileBytes, readImage } from './images/files.ts';
 import { asImage, type Image, type ImageDataLike } from './images/image.ts';
 
 /** A picture: a file's path, its address (`https:`, `http:`, `data:` or `file:`), its bytes, or pixels. */
@@ -24,7 +24,7 @@ export async function readPicture(input: PipelineInput): Promise<Image | ImageDa
     const address = addressOf(input);
     if (address?.protocol === 'data:') return readImage(await dataOf(address), { name: DATA_ADDRESS });
     if (address === undefined || !/^https?:$/.test(address.protocol)) return readImage(input);
-    const bytes = await fetchBytes(address, maximumFileBytes(defaultMaxPixels));
+    const bytes = await fetchBytes(address, maximumFileBytes(DEFAULT_MAX_PIXELS));
     return readImage(bytes, { name: describe(address.href) });
   }
   if (typeof input === 'object' && input !== null && 'width' in input) return input;

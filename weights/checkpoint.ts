@@ -9,7 +9,7 @@ import { readSafetensors } from './safetensors.ts';
 import { openShards } from './safetensors-file.ts';
 import type { Checkpoint } from './source.ts';
 import { didYouMean } from './suggest.ts';
-import { looksLikeTorchFile, readTorchFile, torchHeadBytes } from './torch-file.ts';
+import { looksLikeTorchFile, readTorchFile, TORCH_HEAD_BYTES } from './torch-file.ts';
 
 /** What HuggingFace's loaders look for in a folder, the preferred one first. */
 export const checkpointFileNames = [
@@ -59,7 +59,7 @@ async function openCheckpointFile(path: string): Promise<Checkpoint> {
 }
 
 async function readByContent(source: ByteSource): Promise<Checkpoint> {
-  const head = await readRange(source, 0, Math.min(torchHeadBytes, source.size));
+  const head = await readRange(source, 0, Math.min(TORCH_HEAD_BYTES, source.size));
   const text = new TextDecoder('latin1').decode(head);
   if (text.startsWith('version https://git-lfs')) {
     throw new FileError(

@@ -7,7 +7,7 @@ import { FileError } from '../engine/errors.ts';
 import { type ByteSource, checkRange } from './bytes.ts';
 
 /** Longest single read or write; the operating system's own limit is 2 GiB. */
-const sliceBytes = 1 << 28;
+const SLICE_BYTES = 1 << 28;
 
 /** How files are opened for reading: opening a pipe without this waits for a writer, and nothing ends the wait. */
 export const readFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0); // Windows has no such flag
@@ -49,7 +49,7 @@ class OpenFile implements ByteSource {
     let done = 0;
     while (done < into.byteLength) {
       if (this.#handle === undefined) throw new FileError({ file: this.name }, 'was closed before it was read');
-      const length = Math.min(sliceBytes, into.byteLength - done);
+      const length = Math.min(SLICE_BYTES, into.byteLength - done);
       let bytesRead: number;
       try {
         ({ bytesRead } = await this.#handle.read(into, done, length, position + done));
@@ -151,7 +151,7 @@ export async function makeFolder(path: string): Promise<void> {
 /** Writes `bytes` from where the last write to the file ended, or from `position`. */
 export async function writeAll(handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
-    const length = Math.min(sliceBytes, bytes.byteLength - done);
+    const length = Math.min(SLICE_BYTES, bytes.byteLength - done);
     const { bytesWritten } = await handle.write(bytes, done, length, position === undefined ? null : position + done);
     done += bytesWritten;
   }

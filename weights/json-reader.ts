@@ -1,5 +1,5 @@
 /** Deepest nesting that `skip` follows. */
-const maximumDepth = 64;
+const MAXIMUM_DEPTH = 64;
 
 /**
  * Reads JSON from UTF-8 bytes one expected value at a time, knowing at which byte it stands. Unlike JSON.parse it refuses
@@ -44,9 +44,9 @@ export class JsonReader {
 
   string(): string {
     const begin = this.position;
-    if (this.#bytes[begin] !== quote) this.#unexpected('a string');
+    if (this.#bytes[begin] !== QUOTE) this.#unexpected('a string');
     let end = begin + 1;
-    while (end < this.#bytes.length && this.#bytes[end] !== quote) end += this.#bytes[end] === backslash ? 2 : 1;
+    while (end < this.#bytes.length && this.#bytes[end] !== QUOTE) end += this.#bytes[end] === BACKSLASH ? 2 : 1;
     if (end >= this.#bytes.length) this.#fail('a string does not end', begin);
     this.#position = end + 1;
     try {
@@ -69,11 +69,11 @@ export class JsonReader {
   /** Reads any value and forgets it. */
   skip(depth = 0): void {
     const begin = this.position;
-    if (depth > maximumDepth) this.#fail(`values are nested more than ${maximumDepth} deep`, begin);
+    if (depth > MAXIMUM_DEPTH) this.#fail(`values are nested more than ${MAXIMUM_DEPTH} deep`, begin);
     const first = this.#bytes[begin];
-    if (first === openBrace) this.object(() => this.skip(depth + 1));
-    else if (first === openBracket) this.array(() => this.skip(depth + 1));
-    else if (first === quote) this.string();
+    if (first === OPEN_BRACE) this.object(() => this.skip(depth + 1));
+    else if (first === OPEN_BRACKET) this.array(() => this.skip(depth + 1));
+    else if (first === QUOTE) this.string();
     else if (!/^(true|false|null|-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?)$/.test(this.#word())) {
       this.#fail('expected a JSON value', begin);
     }
@@ -122,10 +122,10 @@ export class JsonReader {
   }
 }
 
-const quote = 0x22;
-const backslash = 0x5c;
-const openBrace = 0x7b;
-const openBracket = 0x5b;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const OPEN_BRACKET = 0x5b;
 
 function isSpace(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d;

@@ -6,7 +6,7 @@ import type { Checkpoint, TensorEntry, WeightSource } from './source.ts';
 import { tensorNamed } from './stored-tensor.ts';
 
 /** Missing and unused tensors are named up to here, the rest is counted. */
-const maximumListed = 1000;
+const MAXIMUM_LISTED = 1000;
 
 /**
  * The source under the names that `resolveNames` found. A wanted tensor that is part of a stored one (the rows of a joint
@@ -108,8 +108,8 @@ export function matchCheckpoint(
   if (problems.length === 1) throw new FileError({ file: source.name }, problems[0]!);
   if (problems.length > 1) {
     const counts = `${absent.length} missing, ${misshapen.length} misshapen and ${surplus.length} unused tensors`;
-    const rest = problems.length > maximumListed ? [`and ${problems.length - maximumListed} more`] : [];
-    const lines = [...problems.slice(0, maximumListed), ...rest].map(line => `\n  ${line}`);
+    const rest = problems.length > MAXIMUM_LISTED ? [`and ${problems.length - MAXIMUM_LISTED} more`] : [];
+    const lines = [...problems.slice(0, MAXIMUM_LISTED), ...rest].map(line => `\n  ${line}`);
     throw new FileError({ file: source.name }, `does not fit the model: ${counts}${lines.join('')}`);
   }
   return renamed;

@@ -37,7 +37,7 @@ export interface PickleOptions {
 export class PickleTruncated extends FileError {}
 
 /** Longest integer literal in bytes. */
-const maximumIntegerBytes = 256;
+const MAXIMUM_INTEGER_BYTES = 256;
 
 /**
  * Reads one pickle: dicts become Maps, lists and tuples arrays, sets Sets, integers numbers where they fit and else bigints.
@@ -74,7 +74,7 @@ class Unpickler {
   run(): { value: PickleValue; end: number } {
     for (;;) {
       const code = this.#bytes[this.#take(1)]!;
-      if (code === stopCode) return { value: this.pop(), end: this.#position };
+      if (code === STOP_CODE) return { value: this.pop(), end: this.#position };
       const operation = operations.get(code);
       if (operation === undefined) this.fail(`unsupported pickle opcode 0x${code.toString(16).padStart(2, '0')}`);
       operation(this);
@@ -140,7 +140,7 @@ class Unpickler {
 
   /** A little-endian two's complement integer. */
   integer(length: number): number | bigint {
-    if (length > maximumIntegerBytes) this.fail(`an integer of ${length} bytes`);
+    if (length > MAXIMUM_INTEGER_BYTES) this.fail(`an integer of ${length} bytes`);
     const bytes = this.raw(length);
     let value = 0n;
     for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!);
@@ -280,7 +280,7 @@ function narrow(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-const stopCode = 0x2e;
+const STOP_CODE = 0x2e;
 
 const operations: ReadonlyMap<number, (machine: Unpickler) => void> = new Map(
   Object.entries<(machine: Unpickler) => void>({

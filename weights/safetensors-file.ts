@@ -9,7 +9,7 @@ import type { Checkpoint } from './source.ts';
 import { bytesOf, tensorNamed } from './stored-tensor.ts';
 
 /** An index of shards longer than this is refused before it is read. */
-const maximumIndexBytes = 100_000_000;
+const MAXIMUM_INDEX_BYTES = 100_000_000;
 
 /**
  * Opens a safetensors file, or a sharded checkpoint by its `….safetensors.index.json`. Only headers are read; tensors are
@@ -61,8 +61,11 @@ export async function readShardIndex(path: string): Promise<Map<string, string>>
   const source = await openFile(path);
   let json: Uint8Array;
   try {
-    if (source.size > maximumIndexBytes) {
-      throw new FileError({ file: path }, `an index of ${source.size} bytes is over the limit of ${maximumIndexBytes}`);
+    if (source.size > MAXIMUM_INDEX_BYTES) {
+      throw new FileError(
+        { file: path },
+        `an index of ${source.size} bytes is over the limit of ${MAXIMUM_INDEX_BYTES}`,
+      );
     }
     json = await readRange(source, 0, source.size);
   } finally {

@@ -16,8 +16,8 @@ import type { Checkpoint } from './source.ts';
 import { bytesOf, readFloat32, readNative, type StoredTensor, tensorNamed } from './stored-tensor.ts';
 
 /** The specification's limit on the header's length, in bytes. */
-const maximumHeaderBytes = 100_000_000;
-const lengthBytes = 8;
+const MAXIMUM_HEADER_BYTES = 100_000_000;
+const LENGTH_BYTES = 8;
 
 interface Header {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
@@ -29,8 +29,8 @@ interface Header {
  * @throws FileError naming `name`, the tensor and the byte, when the file departs from the format in any way
  */
 export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Checkpoint {
-  const headerEnd = readHeaderEnd(bytes.subarray(0, lengthBytes), bytes.byteLength, name);
-  const header = parseHeader(bytes.subarray(lengthBytes, headerEnd), bytes.byteLength, name);
+  const headerEnd = readHeaderEnd(bytes.subarray(0, LENGTH_BYTES), bytes.byteLength, name);
+  const header = parseHeader(bytes.subarray(LENGTH_BYTES, headerEnd), bytes.byteLength, name);
   return checkpointOf(memoryBytes(bytes, name), header);
 }
 
@@ -39,9 +39,9 @@ export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Check
  * @throws FileError as `parseSafetensors`
  */
 export async function readSafetensors(source: ByteSource): Promise<Checkpoint> {
-  const length = await readRange(source, 0, Math.min(lengthBytes, source.size));
+  const length = await readRange(source, 0, Math.min(LENGTH_BYTES, source.size));
   const headerEnd = readHeaderEnd(length, source.size, source.name);
-  const header = parseHeader(await readRange(source, lengthBytes, headerEnd), source.size, source.name);
+  const header = parseHeader(await readRange(source, LENGTH_BYTES, headerEnd), source.size, source.name);
   return checkpointOf(source, header);
 }
 
@@ -58,17 +58,17 @@ function checkpointOf(source: ByteSource, { tensors, metadata }: Header): Checkp
 }
 
 function readHeaderEnd(length: Uint8Array, fileSize: number, file: string): number {
-  if (length.byteLength < lengthBytes) {
+  if (length.byteLength < LENGTH_BYTES) {
     throw new FileError({ file, byte: fileSize }, `expected a safetensors file of at least 8 bytes, got ${fileSize}`);
   }
   const headerBytes = new DataView(length.buffer, length.byteOffset).getBigUint64(0, true);
-  if (headerBytes > BigInt(maximumHeaderBytes)) {
+  if (headerBytes > BigInt(MAXIMUM_HEADER_BYTES)) {
     throw new FileError(
       { file, byte: 0 },
-      `header length ${headerBytes} is over the limit of ${maximumHeaderBytes} bytes; is this a safetensors file?`,
+      `header length ${headerBytes} is over the limit of ${MAXIMUM_HEADER_BYTES} bytes; is this a safetensors file?`,
     );
   }
-  const headerEnd = lengthBytes + Number(headerBytes);
+  const headerEnd = LENGTH_BYTES + Number(headerBytes);
   if (headerEnd > fileSize) {
     throw new FileError(
       { file, byte: fileSize },
@@ -79,12 +79,12 @@ function readHeaderEnd(length: Uint8Array, fileSize: number, file: string): numb
 }
 
 function parseHeader(json: Uint8Array, fileSize: number, file: string): Header {
-  const dataBegin = lengthBytes + json.byteLength;
-  if (json[0] !== 0x7b) throw new FileError({ file, byte: lengthBytes }, 'expected the header to begin with "{"');
+  const dataBegin = LENGTH_BYTES + json.byteLength;
+  if (json[0] !== 0x7b) throw new FileError({ file, byte: LENGTH_BYTES }, 'expected the header to begin with "{"');
   const tensors = new Map<string, StoredTensor>();
   const metadata = new Map<string, string>();
   const reader = new JsonReader(json, (message, byte) => {
-    throw new FileError({ file, byte: lengthBytes + byte }, `header: ${message}`);
+    throw new FileError({ file, byte: LENGTH_BYTES + byte }, `header: ${message}`);
   });
   reader.object(name => {
     if (name === '__metadata__') reader.object(key => metadata.set(key, reader.string()));
@@ -96,7 +96,7 @@ function parseHeader(json: Uint8Array, fileSize: number, file: string): Header {
 }
 
 function parseTensor(reader: JsonReader, name: string, dataBegin: number, file: string): StoredTensor {
-  const entryByte = lengthBytes + reader.position;
+  const entryByte = LENGTH_BYTES + reader.position;
   const fail = (message: string, byte: number): never => {
     throw new FileError({ file, tensor: name, byte }, message);
   };
@@ -104,7 +104,7 @@ function parseTensor(reader: JsonReader, name: string, dataBegin: number, file: 
   let shape: number[] | undefined;
   let offsets: number[] | undefined;
   reader.object((key, keyByte) => {
-    const valueByte = lengthBytes + reader.position;
+    const valueByte = LENGTH_BYTES + reader.position;
     if (key === 'dtype') {
       const dtype = reader.string();
       type = storedDataType(dtype) ?? fail(explainUnreadableDataType(dtype), valueByte);
@@ -115,7 +115,7 @@ function parseTensor(reader: JsonReader, name: string, dataBegin: number, file: 
       offsets = naturalNumbers(reader);
       if (offsets.length !== 2) fail(`expected data_offsets [begin, end], got ${formatShape(offsets)}`, valueByte);
     } else {
-      fail(`expected dtype, shape and data_offsets, got ${JSON.stringify(key)}`, lengthBytes + keyByte);
+      fail(`expected dtype, shape and data_offsets, got ${JSON.stringify(key)}`, LENGTH_BYTES + keyByte);
     }
   });
   if (type === undefined) return fail('has no dtype', entryByte);
@@ -236,9 +236,9 @@ export function layOutSafetensors(
 
   const json = new TextEncoder().encode(`{${members.join(',')}}`);
   const headerBytes = 8 * Math.ceil(json.byteLength / 8);
-  const head = new Uint8Array(lengthBytes + headerBytes).fill(0x20);
+  const head = new Uint8Array(LENGTH_BYTES + headerBytes).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);
-  head.set(json, lengthBytes);
+  head.set(json, LENGTH_BYTES);
   return { head, size: head.byteLength + offset, tensors: laidOut };
 }
 

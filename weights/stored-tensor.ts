@@ -12,7 +12,7 @@ export interface StoredTensor extends TensorEntry {
 }
 
 /** Elements converted at a time: bounds what reading needs beyond its result. */
-const chunkElements = 1 << 18;
+const CHUNK_ELEMENTS = 1 << 18;
 
 /** @throws FileError if no tensor has that name */
 export function tensorNamed<Entry>(tensors: ReadonlyMap<string, Entry>, name: string, file: string): Entry {
@@ -46,8 +46,8 @@ export async function readFloat32(
     await bytes.read(bytesOf(data), stored.begin);
     return { shape: stored.shape, data };
   }
-  const chunk = new stored.type.native(Math.min(chunkElements, data.length));
-  for (let start = 0; start < data.length; start += chunkElements) {
+  const chunk = new stored.type.native(Math.min(CHUNK_ELEMENTS, data.length));
+  for (let start = 0; start < data.length; start += CHUNK_ELEMENTS) {
     const part = chunk.subarray(0, data.length - start);
     await bytes.read(bytesOf(part), stored.begin + start * stored.type.bytes);
     stored.type.toFloat32(part, data.subarray(start, start + part.length));

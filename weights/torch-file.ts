@@ -10,14 +10,14 @@ import { type StridedTensor, storageOf, stridedTensors, type TorchStorage, torch
 import { openZip } from './zip.ts';
 
 /** Longest pickle that is read; a real one needs about 200 bytes for each tensor. */
-const maximumPickleBytes = 1 << 26;
+const MAXIMUM_PICKLE_BYTES = 1 << 26;
 
 /** How much of a file's beginning tells its format. */
-export const torchHeadBytes = 512;
+export const TORCH_HEAD_BYTES = 512;
 
 /** Whether a file that begins with these bytes is one that `readTorchFile` knows, if only to refuse it in words. */
 export function looksLikeTorchFile(head: Uint8Array): boolean {
-  return hasBytes(head, 0, zipMagic) || hasBytes(head, 0, plainMagic) || hasBytes(head, tarMagicByte, tarMagic);
+  return hasBytes(head, 0, zipMagic) || hasBytes(head, 0, plainMagic) || hasBytes(head, TAR_MAGIC_BYTE, tarMagic);
 }
 
 /**
@@ -26,10 +26,10 @@ export function looksLikeTorchFile(head: Uint8Array): boolean {
  * @throws FileError for damage, foreign classes, tensors outside their storage
  */
 export async function readTorchFile(source: ByteSource): Promise<Checkpoint> {
-  const head = await readRange(source, 0, Math.min(torchHeadBytes, source.size));
+  const head = await readRange(source, 0, Math.min(TORCH_HEAD_BYTES, source.size));
   if (hasBytes(head, 0, zipMagic)) return readZipFormat(source);
   if (hasBytes(head, 0, plainMagic)) return readPlainFormat(source);
-  if (hasBytes(head, tarMagicByte, tarMagic)) {
+  if (hasBytes(head, TAR_MAGIC_BYTE, tarMagic)) {
     const advice = 'load it in Python and save it again with torch.save';
     throw new FileError({ file: source.name }, `is in torch's tar format of before 2017; ${advice}`);
   }
@@ -41,7 +41,7 @@ const zipMagic = [0x50, 0x4b, 0x03, 0x04];
 const plainMagic = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
 
 const tarMagic = [0x75, 0x73, 0x74, 0x61, 0x72];
-const tarMagicByte = 257;
+const TAR_MAGIC_BYTE = 257;
 
 function hasBytes(bytes: Uint8Array, begin: number, expected: readonly number[]): boolean {
   return expected.every((byte, i) => bytes[begin + i] === byte);
@@ -131,7 +131,7 @@ async function readZipFormat(source: ByteSource): Promise<Checkpoint> {
     const order = new TextDecoder().decode(await readAll(await archive.open(`${folder}byteorder`), 16)).trim();
     if (order !== 'little') throw new FileError({ file }, `expected byte order "little", got ${JSON.stringify(order)}`);
   }
-  const pickle = await readAll(await archive.open(pickles[0]!), maximumPickleBytes);
+  const pickle = await readAll(await archive.open(pickles[0]!), MAXIMUM_PICKLE_BYTES);
   const { value } = unpickle(pickle, 0, {
     file: `${file}/${pickles[0]}`,
     byte: 0,
@@ -190,7 +190,7 @@ async function unpickleHead(
       }
       return { values, end };
     } catch (error) {
-      const mayGoOn = error instanceof PickleTruncated && length < source.size && length < maximumPickleBytes;
+      const mayGoOn = error instanceof PickleTruncated && length < source.size && length < MAXIMUM_PICKLE_BYTES;
       if (!mayGoOn) throw error;
     }
   }
@@ -229,7 +229,7 @@ async function locateStorages(
 }
 
 /** Bytes that are read with a counter: those of small storages lie close together, and one read for each takes long. */
-const counterWindowBytes = 4096;
+const COUNTER_WINDOW_BYTES = 4096;
 
 /** Reads the element count of 8 bytes at a position; positions must not fall. */
 function counterReader(source: ByteSource): (position: number) => Promise<bigint> {
@@ -237,7 +237,7 @@ function counterReader(source: ByteSource): (position: number) => Promise<bigint
   let windowBegin = 0;
   return async position => {
     if (position + 8 > windowBegin + window.byteLength) {
-      const end = Math.max(position + 8, Math.min(position + counterWindowBytes, source.size));
+      const end = Math.max(position + 8, Math.min(position + COUNTER_WINDOW_BYTES, source.size));
       window = new DataView((await readRange(source, position, end)).buffer);
       windowBegin = position;
     }

@@ -6,7 +6,7 @@ import { type StoredDataType, storedDataType } from './data-types.ts';
 import { PickleGlobal, type PickleGlobals, PickleObject, type PickleValue, plainText } from './pickle.ts';
 import type { TensorEntry } from './source.ts';
 
-const maximumDimensions = 64;
+const MAXIMUM_DIMENSIONS = 64;
 /** Under these keys a training checkpoint keeps the model's tensors. */
 const stateKeys = ['model', 'state_dict', 'model_state_dict', 'module'];
 
@@ -217,7 +217,7 @@ function strideTensor(recipe: TensorRecipe, name: string, file: string): Strided
 }
 
 function isNaturals(value: PickleValue): value is number[] {
-  return Array.isArray(value) && value.length <= maximumDimensions && value.every(isNatural);
+  return Array.isArray(value) && value.length <= MAXIMUM_DIMENSIONS && value.every(isNatural);
 }
 
 function namedType(dtype: PickleValue): StoredDataType | undefined {

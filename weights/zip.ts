@@ -8,10 +8,10 @@ import { type ByteSource, memoryBytes, readRange } from './bytes.ts';
 const inflateRaw = promisify<zlib.InputType, zlib.ZlibOptions, Buffer>(zlib.inflateRaw);
 
 /** A central directory longer than this is refused; it would describe a million files. */
-const maximumDirectoryBytes = 1 << 27;
+const MAXIMUM_DIRECTORY_BYTES = 1 << 27;
 /** Weights hardly compress; a deflated entry that claims more than both of these is refused before it is inflated. */
-const maximumInflatedBytes = 1 << 26;
-const maximumInflatedPerArchiveByte = 16;
+const MAXIMUM_INFLATED_BYTES = 1 << 26;
+const MAXIMUM_INFLATED_PER_ARCHIVE_BYTE = 16;
 
 export interface ZipEntry {
   readonly name: string;
@@ -94,8 +94,8 @@ async function findZip64Directory(source: ByteSource, endRecord: number): Promis
 function checkDirectory(source: ByteSource, endRecord: number, directory: Directory): Directory {
   const location = { file: source.name, byte: directory.begin };
   if (directory.end > endRecord) throw new FileError(location, 'the zip directory lies outside the file');
-  if (directory.end - directory.begin > maximumDirectoryBytes) {
-    throw new FileError(location, `the zip directory is over the limit of ${maximumDirectoryBytes} bytes`);
+  if (directory.end - directory.begin > MAXIMUM_DIRECTORY_BYTES) {
+    throw new FileError(location, `the zip directory is over the limit of ${MAXIMUM_DIRECTORY_BYTES} bytes`);
   }
   return directory;
 }
@@ -179,7 +179,7 @@ async function openEntry(source: ByteSource, entry: ZipEntry, directoryBegin: nu
 
 async function inflate(source: ByteSource, begin: number, entry: ZipEntry): Promise<Uint8Array> {
   const location = { file: source.name, byte: begin };
-  if (entry.size > Math.max(maximumInflatedBytes, maximumInflatedPerArchiveByte * source.size)) {
+  if (entry.size > Math.max(MAXIMUM_INFLATED_BYTES, MAXIMUM_INFLATED_PER_ARCHIVE_BYTE * source.size)) {
     const what = `${JSON.stringify(entry.name)} should become ${entry.size} bytes`;
     throw new FileError(location, `${what} when decompressed, implausible in an archive of ${source.size}`);
   }

@@ -4,7 +4,7 @@ import { Canvas, type Color, grow, type Rectangle } from './canvas.ts';
 import { asImage, type Image, type ImageDataLike } from './image.ts';
 import { drawLegend, layOutLegend, legendBackground } from './legend.ts';
 import { classColor } from './palette.ts';
-import { enlargeMap, Regions, type SegmentationMap, straightStep } from './regions.ts';
+import { enlargeMap, Regions, type SegmentationMap, STRAIGHT_STEP } from './regions.ts';
 import { type Style, shadow, styleFor } from './style.ts';
 import { aroundBox, aroundPoint, TagLayout } from './tags.ts';
 
@@ -130,15 +130,15 @@ function checkItems(items: unknown, form: string, where: string): void {
   }
 }
 
-const tintOpacity = 0.42;
+const TINT_OPACITY = 0.42;
 
 /** Pictures whose short side is below this are enlarged before they are drawn on; long ones no more than fourfold. */
-const smallestComfortableSide = 400;
+const SMALLEST_COMFORTABLE_SIDE = 400;
 
 function enlargement({ width, height }: Image): number {
   const shortest = Math.min(width, height);
-  const largest = Math.max(4, Math.floor((4 * smallestComfortableSide) / Math.max(width, height)));
-  return Math.min(largest, Math.max(1, Math.ceil(smallestComfortableSide / shortest)));
+  const largest = Math.max(4, Math.floor((4 * SMALLEST_COMFORTABLE_SIDE) / Math.max(width, height)));
+  return Math.min(largest, Math.max(1, Math.ceil(SMALLEST_COMFORTABLE_SIDE / shortest)));
 }
 
 /** Box edges on whole pixels, inside the picture, at least as large as their own line. */
@@ -168,8 +168,8 @@ function tint(canvas: Canvas, regions: Regions, colors: ReadonlyMap<number, Colo
       const place = regions.at(row, column);
       const color = colorOfRegion[regions.regionAt(place)];
       if (color === undefined) continue;
-      canvas.blend(column, row, color, tintOpacity);
-      const fromBorder = distances[place]! / straightStep - 0.5;
+      canvas.blend(column, row, color, TINT_OPACITY);
+      const fromBorder = distances[place]! / STRAIGHT_STEP - 0.5;
       const covered = Math.min(1, style.thickness + 0.5 - fromBorder);
       if (covered > 0) canvas.blend(column, row, color, covered);
     }

@@ -23,7 +23,7 @@ export interface ReadImageOptions {
   readonly name?: string;
 }
 
-export const defaultMaxPixels = 89_478_485;
+export const DEFAULT_MAX_PIXELS = 89_478_485;
 
 /** No sensible picture of so many pixels has a longer file. */
 export const maximumFileBytes = (maxPixels: number): number => 16 * 2 ** 20 + 8 * maxPixels;
@@ -70,7 +70,7 @@ export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, o
 
 function checkReadOptions(options: ReadImageOptions): Required<ReadImageOptions> {
   checkOptionNames(options, ['maxPixels', 'exifTranspose', 'name'], 'readImage');
-  const { maxPixels = defaultMaxPixels, exifTranspose = true, name = 'image' } = options;
+  const { maxPixels = DEFAULT_MAX_PIXELS, exifTranspose = true, name = 'image' } = options;
   checkNumber(maxPixels, 'maxPixels', 'readImage');
   if (maxPixels < 1) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
   if (typeof name !== 'string') throw new OptionError(`readImage: expected name to be a text, got ${describe(name)}`);

@@ -6,11 +6,11 @@
  */
 
 /** Units: capital height, and the room that descenders and brackets need below the baseline and above the capitals. */
-const capitalHeight = 7;
-const descent = 3.1;
-const ascent = 8.6;
-const sideBearing = 1.05;
-const strokeWidth = 1.05;
+const CAPITAL_HEIGHT = 7;
+const DESCENT = 3.1;
+const ASCENT = 8.6;
+const SIDE_BEARING = 1.05;
+const STROKE_WIDTH = 1.05;
 
 const bowl = 'M0 2.5Q0 5 2 5Q4 5 4 2.5Q4 0 2 0Q0 0 0 2.5';
 const round = 'M2.7 0Q0 0 0 3.5Q0 7 2.7 7Q5.4 7 5.4 3.5Q5.4 0 2.7 0';
@@ -115,7 +115,7 @@ const glyphs: Readonly<Record<string, string>> = {
 
 /** Drawn for characters that neither the typeface nor `toAscii` knows. */
 const missingGlyph = 'M0 0L0 7L3.6 7L3.6 0L0 0';
-const spaceWidth = 2.4;
+const SPACE_WIDTH = 2.4;
 
 const replacements: Readonly<Record<string, string>> = {
   ß: 'ss', æ: 'ae', Æ: 'AE', œ: 'oe', Œ: 'OE', ø: 'o', Ø: 'O', đ: 'd', Đ: 'D', ł: 'l', Ł: 'L', ı: 'i', þ: 'th', ð: 'd',
@@ -187,20 +187,21 @@ function parseGlyph(path: string): Glyph {
   return { segments, width };
 }
 
-const advanceOf = (character: string) => (character === ' ' ? spaceWidth : glyphOf(character).width + 2 * sideBearing);
+const advanceOf = (character: string) =>
+  character === ' ' ? SPACE_WIDTH : glyphOf(character).width + 2 * SIDE_BEARING;
 
 /** Size in whole pixels of a line of text whose capitals are `capitalPixels` high. */
 export function measureText(text: string, capitalPixels: number): { width: number; height: number } {
-  const unit = capitalPixels / capitalHeight;
+  const unit = capitalPixels / CAPITAL_HEIGHT;
   let width = 0;
   for (const character of toAscii(text)) width += advanceOf(character);
-  return { width: Math.ceil(width * unit), height: Math.ceil((ascent + descent) * unit) };
+  return { width: Math.ceil(width * unit), height: Math.ceil((ASCENT + DESCENT) * unit) };
 }
 
 /** The longest beginning of a line of text that fits into `width` pixels, with dots when something is left out. */
 export function shortenText(text: string, capitalPixels: number, width: number): string {
   if (measureText(text, capitalPixels).width <= width) return text;
-  const room = (width * capitalHeight) / capitalPixels - 3 * advanceOf('.');
+  const room = (width * CAPITAL_HEIGHT) / capitalPixels - 3 * advanceOf('.');
   let shown = '';
   let advance = 0;
   for (const character of text) {
@@ -213,15 +214,15 @@ export function shortenText(text: string, capitalPixels: number, width: number):
 
 /** Renders a line of text whose capitals are `capitalPixels` high, anti-aliased. */
 export function renderText(text: string, capitalPixels: number): TextMask {
-  const unit = capitalPixels / capitalHeight;
+  const unit = capitalPixels / CAPITAL_HEIGHT;
   const { width, height } = measureText(text, capitalPixels);
   const coverage = new Float32Array(width * height);
-  const reach = (strokeWidth * unit) / 2;
-  const baseline = Math.round(ascent * unit);
+  const reach = (STROKE_WIDTH * unit) / 2;
+  const baseline = Math.round(ASCENT * unit);
   let left = 0;
   for (const character of toAscii(text)) {
     if (character !== ' ') {
-      const originX = (left + sideBearing) * unit;
+      const originX = (left + SIDE_BEARING) * unit;
       for (const [x0, y0, x1, y1] of glyphOf(character).segments) {
         coverSegment(coverage, width, height, reach, [
           originX + x0 * unit,

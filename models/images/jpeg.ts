@@ -16,7 +16,7 @@ interface Frame {
 export const isJpeg = (bytes: Uint8Array): boolean => bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff;
 
 /** Real files have up to a dozen; each costs jpeg-js a walk over the whole picture, however short it is. */
-const maxScans = 500;
+const MAXIMUM_SCANS = 500;
 
 /**
  * Reads a JPEG file's headers; `decode()` then gives the pixels. `file` names the file in errors.
@@ -105,7 +105,7 @@ function checkScans({ width, height }: Frame, rest: Uint8Array, file: string, by
   // A block takes at least a bit.
   if (data.length < (Math.ceil(width / 8) * Math.ceil(height / 8)) / 8) throw endsEarly();
   let scans = 0;
-  for (let at = 0; scans <= maxScans; ) {
+  for (let at = 0; scans <= MAXIMUM_SCANS; ) {
     // Inside entropy-coded data, no marker but a restart can follow an FF.
     at = data.indexOf(0xff, at);
     if (at < 0 || at + 1 >= data.length) throw endsEarly();
@@ -115,7 +115,7 @@ function checkScans({ width, height }: Frame, rest: Uint8Array, file: string, by
     at += startsSegment(code) && at + 4 <= data.length ? 2 + data.readUInt16BE(at + 2) : 1;
   }
   if (scans === 0) throw new FileError({ file }, 'JPEG file without a scan');
-  if (scans > maxScans) throw new FileError({ file }, `expected at most ${maxScans} JPEG scans, got more`);
+  if (scans > MAXIMUM_SCANS) throw new FileError({ file }, `expected at most ${MAXIMUM_SCANS} JPEG scans, got more`);
 }
 
 function decodePixels({ width, height }: Frame, bytes: Uint8Array, colorTransform: boolean, file: string): Image {

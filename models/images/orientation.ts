@@ -1,9 +1,9 @@
 // H height, W width, C channels
 import type { Image } from './image.ts';
 
-const orientationTag = 0x0112;
-const shortType = 3;
-const longType = 4;
+const ORIENTATION_TAG = 0x0112;
+const SHORT_TYPE = 3;
+const LONG_TYPE = 4;
 
 /**
  * The EXIF orientation (1 … 8) that a TIFF-structured EXIF block holds, or 1 when it holds none or is damaged: a
@@ -22,11 +22,11 @@ export function exifOrientation(tiff: Uint8Array): number {
   for (let entry = 0; entry < entries; entry++) {
     const offset = directory + 2 + entry * 12;
     if (offset + 12 > tiff.length) return 1;
-    if (view.getUint16(offset, littleEndian) !== orientationTag) continue;
+    if (view.getUint16(offset, littleEndian) !== ORIENTATION_TAG) continue;
     const type = view.getUint16(offset + 2, littleEndian);
-    if (type !== shortType && type !== longType) return 1;
+    if (type !== SHORT_TYPE && type !== LONG_TYPE) return 1;
     const value =
-      type === shortType ? view.getUint16(offset + 8, littleEndian) : view.getUint32(offset + 8, littleEndian);
+      type === SHORT_TYPE ? view.getUint16(offset + 8, littleEndian) : view.getUint32(offset + 8, littleEndian);
     return value >= 1 && value <= 8 ? value : 1;
   }
   return 1;

@@ -1,14 +1,14 @@
 import type { Color } from './canvas.ts';
 
 /** The golden angle: successive multiples stay far from all earlier ones. */
-const goldenAngle = 137.50776405003785;
+const GOLDEN_ANGLE = 137.50776405003785;
 
 /**
  * The colour of a class: the same for the same label id in every picture, far from the colours of its neighbours.
  * Instances of a class (`instance` 0, 1, …) get shades of it that can be told apart.
  */
 export function classColor(labelId: number, instance = 0): Color {
-  const hue = 25 + labelId * goldenAngle + ((instance * 2) % 5) * 9;
+  const hue = 25 + labelId * GOLDEN_ANGLE + ((instance * 2) % 5) * 9;
   const lightness = [0.68, 0.76, 0.62][labelId % 3]! + [0, 0.07, -0.06, 0.03][instance % 4]!;
   return oklchToRgb(lightness, 0.18, hue);
 }

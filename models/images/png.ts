@@ -12,25 +12,25 @@ import { exifOrientation } from './orientation.ts';
 const signature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 
 /** Colour types of the header. */
-const grey = 0;
-const rgb = 2;
-const palette = 3;
-const greyAlpha = 4;
-const rgba = 6;
+const GREY = 0;
+const RGB = 2;
+const PALETTE = 3;
+const GREY_ALPHA = 4;
+const RGBA = 6;
 const formats: Record<number, { readonly samples: number; readonly depths: readonly number[] }> = {
-  [grey]: { samples: 1, depths: [1, 2, 4, 8, 16] },
-  [rgb]: { samples: 3, depths: [8, 16] },
-  [palette]: { samples: 1, depths: [1, 2, 4, 8] },
-  [greyAlpha]: { samples: 2, depths: [8, 16] },
-  [rgba]: { samples: 4, depths: [8, 16] },
+  [GREY]: { samples: 1, depths: [1, 2, 4, 8, 16] },
+  [RGB]: { samples: 3, depths: [8, 16] },
+  [PALETTE]: { samples: 1, depths: [1, 2, 4, 8] },
+  [GREY_ALPHA]: { samples: 2, depths: [8, 16] },
+  [RGBA]: { samples: 4, depths: [8, 16] },
 };
 
-const paletteBytes = 3 * 256;
+const PALETTE_BYTES = 3 * 256;
 /** A palette chunk of 256 black entries. pngjs appends it to the file's own, so that every index has a colour. */
 const blackPalette = Buffer.concat([
-  Uint8Array.of(0, 0, paletteBytes >> 8, paletteBytes & 255),
+  Uint8Array.of(0, 0, PALETTE_BYTES >> 8, PALETTE_BYTES & 255),
   Buffer.from('PLTE'),
-  Buffer.alloc(paletteBytes),
+  Buffer.alloc(PALETTE_BYTES),
   Uint8Array.of(0xb3, 0x30, 0xf4, 0x88), // their checksum
 ]);
 
@@ -77,15 +77,15 @@ export function openPng(bytes: Uint8Array, file: string): PictureFile {
     } else if (type === 'IHDR') {
       throw new FileError({ file, byte: offset }, 'second IHDR chunk in a PNG file');
     } else if (type === 'PLTE') {
-      if (hasPalette || content.length > paletteBytes) {
+      if (hasPalette || content.length > PALETTE_BYTES) {
         const problem = hasPalette ? 'second palette' : `palette of ${content.length} bytes`;
         throw new FileError(
           { file, byte: offset },
-          `${problem} in a PNG file, expected one of at most ${paletteBytes}`,
+          `${problem} in a PNG file, expected one of at most ${PALETTE_BYTES}`,
         );
       }
       hasPalette = true;
-      if (header.colorType === palette) pixelChunks.push(chunk, blackPalette);
+      if (header.colorType === PALETTE) pixelChunks.push(chunk, blackPalette);
     } else if (type === 'eXIf') {
       orientation = exifOrientation(content);
     } else if (type === 'tEXt' || type === 'zTXt') {
@@ -108,7 +108,7 @@ export function openPng(bytes: Uint8Array, file: string): PictureFile {
 
 const profileKeyword = Buffer.from('Raw profile type exif\0');
 /** A JPEG file's EXIF segment, in hexadecimal. */
-const longestProfile = 2 ** 18;
+const LONGEST_PROFILE = 2 ** 18;
 
 /**
  * The orientation in the text chunk in which ImageMagick keeps the EXIF block of a JPEG file that it made the PNG from:
@@ -119,7 +119,7 @@ function orientationInText(content: Uint8Array, isCompressed: boolean): number |
   const rest = content.subarray(profileKeyword.length);
   try {
     // Of compressed text, the first byte names the method, of which there is one.
-    const text = isCompressed ? inflateSync(rest.subarray(1), { maxOutputLength: longestProfile }) : Buffer.from(rest);
+    const text = isCompressed ? inflateSync(rest.subarray(1), { maxOutputLength: LONGEST_PROFILE }) : Buffer.from(rest);
     const profile = Buffer.from(text.toString('latin1').split('\n').slice(3).join(''), 'hex');
     const isMarked = profile.subarray(0, 6).equals(Buffer.from('Exif\0\0'));
     return exifOrientation(isMarked ? profile.subarray(6) : profile);
@@ -178,7 +178,7 @@ function highBytes(samples: ArrayLike<number>): Uint8Array {
 export function encodePng(image: Image): Uint8Array {
   checkImage(image, 'encodePng');
   const { width, height, channels, data } = image;
-  const colorType = channels === 1 ? grey : channels === 3 ? rgb : rgba;
+  const colorType = channels === 1 ? GREY : channels === 3 ? RGB : RGBA;
   return PNG.sync.write({ width, height, data: Buffer.from(data.buffer, data.byteOffset, data.length) } as PNG, {
     colorType,
     inputColorType: colorType,

@@ -79,9 +79,9 @@ export interface InnermostPoint {
 }
 
 /** Distances are counted in thirds of a pixel: 3 for a step along an axis, 4 for a diagonal one. */
-export const straightStep = 3;
-const diagonalStep = 4;
-const farAway = 1 << 28;
+export const STRAIGHT_STEP = 3;
+const DIAGONAL_STEP = 4;
+const FAR_AWAY = 1 << 28;
 
 /** The segments of a map as they are drawn. */
 export class Regions {
@@ -147,17 +147,21 @@ export class Regions {
   #distances(counts: (own: number, other: number) => boolean): Int32Array {
     const regions = this.#regions;
     const stride = this.#stride;
-    const distances = new Int32Array(regions.length).fill(farAway);
+    const distances = new Int32Array(regions.length).fill(FAR_AWAY);
     const via = (own: number, neighbour: number, step: number): number => {
       const other = regions[neighbour]!;
       if (other === own) return distances[neighbour]! + step;
-      return counts(own, other) ? step : farAway;
+      return counts(own, other) ? step : FAR_AWAY;
     };
     const relax = (place: number, direction: 1 | -1) => {
       const own = regions[place]!;
       const row = place + direction * stride;
-      let nearest = Math.min(distances[place]!, via(own, place + direction, straightStep), via(own, row, straightStep));
-      nearest = Math.min(nearest, via(own, row - 1, diagonalStep), via(own, row + 1, diagonalStep));
+      let nearest = Math.min(
+        distances[place]!,
+        via(own, place + direction, STRAIGHT_STEP),
+        via(own, row, STRAIGHT_STEP),
+      );
+      nearest = Math.min(nearest, via(own, row - 1, DIAGONAL_STEP), via(own, row + 1, DIAGONAL_STEP));
       distances[place] = nearest;
     };
     for (let row = 0; row < this.height; row++) {
@@ -177,7 +181,7 @@ export class Regions {
       for (let x = 0; x < this.width; x++) {
         const place = this.at(y, x);
         const region = this.#regions[place]!;
-        const clearance = distances[place]! / straightStep;
+        const clearance = distances[place]! / STRAIGHT_STEP;
         if (clearance > points[region]!.clearance) points[region] = { x, y, clearance };
       }
     }

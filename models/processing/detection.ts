@@ -39,7 +39,7 @@ export interface TopKDetectionOptions extends ObjectDetectionOptions {
 }
 
 /** The threshold that even a score of 0 passes: transformers 4's post-processors keep all. */
-export const passesAll = Number.NEGATIVE_INFINITY;
+export const PASSES_ALL = Number.NEGATIVE_INFINITY;
 
 /** A query that is taken for a class. */
 interface Candidate {
@@ -99,7 +99,7 @@ function detect(
   candidatesOf: (logits: Float32Array, queries: number, columns: number) => Candidate[],
 ): Detections[] {
   const { batch, queries, columns } = checkDetectionOutputs(outputs, where, leastColumns);
-  if (threshold !== passesAll) checkFraction(threshold, 'threshold', where);
+  if (threshold !== PASSES_ALL) checkFraction(threshold, 'threshold', where);
   if (targetSizes !== undefined) checkSizes(targetSizes, batch, 'targetSizes', where);
   const { logits, pred_boxes: boxes } = outputs;
   return Array.from({ length: batch }, (_, image) => {

@@ -11,9 +11,9 @@ import { type LinearTaps, linearTaps } from './interpolation.ts';
 import { probability } from './probability.ts';
 
 /** Inputs per side of a tile; interpolation reaches one further. */
-const tileSide = 16;
-const reach = tileSide + 1;
-const slack = 2e-6;
+const TILE_SIDE = 16;
+const REACH = TILE_SIDE + 1;
+const SLACK = 2e-6;
 
 export interface MaskAssignment {
   /** [H', W']: index into the queries, the first of the best. */
@@ -93,9 +93,9 @@ interface Tiles {
 
 function tilesOf(inputs: number, outputs: number): Tiles {
   const taps = linearTaps(inputs, outputs);
-  const count = Math.ceil(inputs / tileSide);
+  const count = Math.ceil(inputs / TILE_SIDE);
   const starts = new Int32Array(count + 1).fill(outputs);
-  for (let output = outputs - 1; output >= 0; output--) starts[Math.floor(taps.low[output]! / tileSide)] = output;
+  for (let output = outputs - 1; output >= 0; output--) starts[Math.floor(taps.low[output]! / TILE_SIDE)] = output;
   // Tiles that no output looks at, when the picture is smaller than the masks, are empty.
   let largest = 0;
   for (let tile = count - 1; tile >= 0; tile--) {
@@ -121,11 +121,11 @@ function boundsOf(
   const lower = new Float64Array(tileRows * tileColumns);
   const upper = new Float64Array(tileRows * tileColumns);
   for (let tileRow = 0; tileRow < tileRows; tileRow++) {
-    const top = tileRow * tileSide;
-    const bottom = Math.min(top + reach, height);
+    const top = tileRow * TILE_SIDE;
+    const bottom = Math.min(top + REACH, height);
     for (let tileColumn = 0; tileColumn < tileColumns; tileColumn++) {
-      const left = tileColumn * tileSide;
-      const right = Math.min(left + reach, width);
+      const left = tileColumn * TILE_SIDE;
+      const right = Math.min(left + REACH, width);
       let least = Number.POSITIVE_INFINITY;
       let most = Number.NEGATIVE_INFINITY;
       for (let row = top; row < bottom; row++) {
@@ -137,8 +137,8 @@ function boundsOf(
         }
       }
       const tile = tileRow * tileColumns + tileColumn;
-      lower[tile] = score * probability(least) * (1 - slack);
-      upper[tile] = score * probability(most) * (1 + slack);
+      lower[tile] = score * probability(least) * (1 - SLACK);
+      upper[tile] = score * probability(most) * (1 + SLACK);
     }
   }
   return { lower, upper };
@@ -156,7 +156,7 @@ class Tile {
   readonly #best: Float64Array;
   readonly #bestQuery: Int32Array;
   /** Probabilities of one row of inputs; of all rows at the outputs' columns. */
-  readonly #row = new Float64Array(reach);
+  readonly #row = new Float64Array(REACH);
   readonly #wide: Float64Array;
   /** The columns' taps, counted from the tile's first input. */
   readonly #low: Int32Array;
@@ -176,7 +176,7 @@ class Tile {
     this.#columns = columns;
     this.#best = new Float64Array(rows.largest * columns.largest);
     this.#bestQuery = new Int32Array(rows.largest * columns.largest);
-    this.#wide = new Float64Array(reach * columns.largest);
+    this.#wide = new Float64Array(REACH * columns.largest);
     this.#low = new Int32Array(columns.largest);
     this.#high = new Int32Array(columns.largest);
     this.#highWeight = new Float64Array(columns.largest);
@@ -186,8 +186,8 @@ class Tile {
   enter(index: number): void {
     const tileRow = Math.floor(index / this.#columns.count);
     const tileColumn = index % this.#columns.count;
-    this.#inputTop = tileRow * tileSide;
-    this.#inputLeft = tileColumn * tileSide;
+    this.#inputTop = tileRow * TILE_SIDE;
+    this.#inputLeft = tileColumn * TILE_SIDE;
     this.#top = this.#rows.starts[tileRow]!;
     this.#bottom = this.#rows.starts[tileRow + 1]!;
     this.#left = this.#columns.starts[tileColumn]!;
@@ -269,8 +269,8 @@ class Tile {
 
   /** The probabilities of the tile's rows of inputs, interpolated to the columns of the outputs. */
   #widen(logits: Float32Array): void {
-    const inputRows = Math.min(reach, this.#maskHeight - this.#inputTop);
-    const inputColumns = Math.min(reach, this.#maskWidth - this.#inputLeft);
+    const inputRows = Math.min(REACH, this.#maskHeight - this.#inputTop);
+    const inputColumns = Math.min(REACH, this.#maskWidth - this.#inputLeft);
     const width = this.#width;
     const row = this.#row;
     const wide = this.#wide;

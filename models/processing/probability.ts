@@ -1,12 +1,12 @@
 // A sigmoid for millions of mask logits: a third of the time of Math.exp.
 
-const steps = 64;
-const fractions = Float64Array.from({ length: steps }, (_, index) => 2 ** (index / steps));
-const largestExponent = 150;
-const powers = Float64Array.from({ length: 2 * largestExponent + 1 }, (_, index) => 2 ** (index - largestExponent));
-const perStep = Math.LN2 / steps;
+const STEPS = 64;
+const fractions = Float64Array.from({ length: STEPS }, (_, index) => 2 ** (index / STEPS));
+const LARGEST_EXPONENT = 150;
+const powers = Float64Array.from({ length: 2 * LARGEST_EXPONENT + 1 }, (_, index) => 2 ** (index - LARGEST_EXPONENT));
+const PER_STEP = Math.LN2 / STEPS;
 /** Added to a small number, leaves no bits for a fraction. */
-const integral = 1.5 * 2 ** 52;
+const INTEGRAL = 1.5 * 2 ** 52;
 
 /**
  * 1 / (1 + exp(-logit)) as PyTorch computes it in float32: the exponential, the sum and the quotient are each rounded.
@@ -14,10 +14,12 @@ const integral = 1.5 * 2 ** 52;
  */
 export function probability(logit: number): number {
   if (!(logit > -88.7 && logit < 103)) return logit >= 103 ? 1 : logit <= -88.7 ? 0 : Number.NaN;
-  const rounded = logit * (-1 / perStep) + integral - integral;
+  const rounded = logit * (-1 / PER_STEP) + INTEGRAL - INTEGRAL;
   const index = rounded | 0;
-  const rest = -logit - rounded * perStep;
+  const rest = -logit - rounded * PER_STEP;
   const series = 1 + rest * (1 + rest * (1 / 2 + rest * (1 / 6 + rest * (1 / 24))));
-  const exponential = Math.fround(series * (fractions[index & (steps - 1)]! * powers[(index >> 6) + largestExponent]!));
+  const exponential = Math.fround(
+    series * (fractions[index & (STEPS - 1)]! * powers[(index >> 6) + LARGEST_EXPONENT]!),
+  );
   return Math.fround(1 / Math.fround(1 + exponential));
 }

@@ -10,7 +10,7 @@ import {
   detectBySoftmax,
   detectTopK,
   type ObjectDetectionOptions,
-  passesAll,
+  PASSES_ALL,
   type TopKDetectionOptions,
 } from './detection.ts';
 import { ImageProcessor } from './image-processor.ts';
@@ -160,7 +160,7 @@ export class DetrImageProcessor extends FamilyImageProcessor {
 
   /** @deprecated transformers 4. Use `postProcessObjectDetection` with threshold 0. All queries, boxes in pixels. */
   postProcess(outputs: DetectionOutputs, targetSizes: readonly ImageSize[]): Detections[] {
-    return detectBySoftmax(outputs, { threshold: passesAll, targetSizes }, 'postProcess');
+    return detectBySoftmax(outputs, { threshold: PASSES_ALL, targetSizes }, 'postProcess');
   }
 
   /** @deprecated transformers 4. Use `postProcessSemanticSegmentation`. A mask for each confident query; they may overlap. */
@@ -257,7 +257,7 @@ function legacyTopK(outputs: DetectionOutputs, targetSizes: readonly ImageSize[]
   const pairs = queries * columns;
   if (pairs < topK)
     throw new ShapeError(`postProcess: expected logits with at least ${topK} pairs of query and class, got ${pairs}`);
-  return detectTopK(outputs, { threshold: passesAll, targetSizes, topK }, 'postProcess');
+  return detectTopK(outputs, { threshold: PASSES_ALL, targetSizes, topK }, 'postProcess');
 }
 
 /** @deprecated The name before transformers 4.26. Use `DetrImageProcessor`. */

@@ -179,8 +179,8 @@ function classMap(probabilities: Probabilities, height: number, width: number): 
   const rows = tilesOf(linearTaps(maskHeight, height));
   const columns = tilesOf(linearTaps(maskWidth, width));
   const data = new Int32Array(height * width);
-  const maskValues = new Float64Array(queries * (tileSide + 1) ** 2);
-  const scores = new Float64Array(classCount * (tileSide + 1) ** 2);
+  const maskValues = new Float64Array(queries * (TILE_SIDE + 1) ** 2);
+  const scores = new Float64Array(classCount * (TILE_SIDE + 1) ** 2);
   for (const tileRows of rows) {
     for (const tileColumns of columns) {
       const contenders = possibleClasses(probabilities, tileRows, tileColumns);
@@ -205,8 +205,8 @@ function classMap(probabilities: Probabilities, height: number, width: number): 
 }
 
 /** Inputs per side of a tile; interpolation reaches one further. */
-const tileSide = 8;
-const slack = 1e-5;
+const TILE_SIDE = 8;
+const SLACK = 1e-5;
 
 /** A stretch of outputs along one axis and the inputs that they are interpolated from. */
 interface TileAxis {
@@ -222,7 +222,7 @@ function tilesOf(taps: LinearTaps): TileAxis[] {
   const outputs = taps.low.length;
   for (let from = 0, to = 0; from < outputs; from = to) {
     const firstInput = taps.low[from]!;
-    while (to < outputs && taps.low[to]! < firstInput + tileSide) to++;
+    while (to < outputs && taps.low[to]! < firstInput + TILE_SIDE) to++;
     tiles.push({ taps, from, to, firstInput, inputs: taps.high[to - 1]! - firstInput + 1 });
   }
   return tiles;
@@ -255,9 +255,9 @@ function possibleClasses(
       upper[label] = upper[label]! + weight * highest;
     }
   }
-  const certain = lower.reduce((most, value) => Math.max(most, value), 0) * (1 - slack);
+  const certain = lower.reduce((most, value) => Math.max(most, value), 0) * (1 - SLACK);
   const possible: number[] = [];
-  for (let label = 0; label < classCount; label++) if (!(upper[label]! * (1 + slack) < certain)) possible.push(label);
+  for (let label = 0; label < classCount; label++) if (!(upper[label]! * (1 + SLACK) < certain)) possible.push(label);
   return possible;
 }
 

@@ -31,14 +31,14 @@ export function targetSize(
 }
 
 /** A configuration cannot ask for more memory than 4096 x 4096 pixels take. */
-const maximumPixels = 2 ** 24;
-const maximumSide = 2 ** 16;
+const MAXIMUM_PIXELS = 2 ** 24;
+const MAXIMUM_SIDE = 2 ** 16;
 
 /** Throws a `ShapeError` if a picture would become larger than any model can take. */
 export function checkExtent([height, width]: readonly [number, number], what: string, where = 'preprocess'): void {
-  if (height * width <= maximumPixels && height <= maximumSide && width <= maximumSide) return;
+  if (height * width <= MAXIMUM_PIXELS && height <= MAXIMUM_SIDE && width <= MAXIMUM_SIDE) return;
   throw new ShapeError(
-    `${where}: expected that ${what} at most ${maximumPixels} pixels and ${maximumSide} on a side, got ${height} x ${width}`,
+    `${where}: expected that ${what} at most ${MAXIMUM_PIXELS} pixels and ${MAXIMUM_SIDE} on a side, got ${height} x ${width}`,
   );
 }
 

@@ -55,7 +55,7 @@ async function within<Result>(milliseconds: number, promise: Promise<Result>): P
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-const gibibyte = 2 ** 30;
+const GIBIBYTE = 2 ** 30;
 const values = (count: number) => Float32Array.from({ length: count }, (_, index) => index - count / 2);
 const relu = async (device: Device, count = 1000) =>
   device.scope(() => activate(device.tensor({ shape: [count], data: values(count) }), 'relu')).read();
@@ -122,16 +122,16 @@ test('options of a device that do not exist are refused', async () => {
 });
 
 testOnDevice('without memory an allocation is an OutOfMemoryError, and freed memory serves again', async device => {
-  const hogs = [device.empty([(1.5 * gibibyte) / 4]), device.empty([(1.5 * gibibyte) / 4])];
+  const hogs = [device.empty([(1.5 * GIBIBYTE) / 4]), device.empty([(1.5 * GIBIBYTE) / 4])];
   const { liveBytes } = device.memory;
   const refused = (error: Error) =>
     error instanceof OutOfMemoryError && /cpu device: expected \d+ more/.test(error.message);
-  assert.throws(() => device.empty([(1.5 * gibibyte) / 4]), refused);
+  assert.throws(() => device.empty([(1.5 * GIBIBYTE) / 4]), refused);
   assert.throws(() => device.empty([2 ** 40]), refused);
   assert.is(device.memory.liveBytes, liveBytes, 'what was refused does not count');
   assertRelu(await relu(device));
   for (const hog of hogs) hog.dispose();
-  device.empty([(2.5 * gibibyte) / 4]).dispose();
+  device.empty([(2.5 * GIBIBYTE) / 4]).dispose();
   assertRelu(await relu(device));
 });
 
@@ -140,7 +140,7 @@ testOnDevice('a forward pass without memory rejects and leaves nothing behind; w
   const expected = await model.forward({ pixelValues: pixels });
   const before = device.memory;
   const hogs: Tensor[] = [];
-  for (let size = gibibyte; size >= 4096; size /= 2) {
+  for (let size = GIBIBYTE; size >= 4096; size /= 2) {
     try {
       for (;;) hogs.push(device.empty([size / 4]));
     } catch (error) {
@@ -196,7 +196,7 @@ testOnDevice('work that finds no memory is told to all who recorded it, and smal
   await device.finish();
   const before = activate(device.tensor({ shape: [4], data: values(4) }), 'relu');
   const out = device.empty([1000]);
-  device.launch({ ...sound, outputs: [out], wasm: host => ({ ...sound.wasm(host), scratchBytes: 3 * gibibyte }) });
+  device.launch({ ...sound, outputs: [out], wasm: host => ({ ...sound.wasm(host), scratchBytes: 3 * GIBIBYTE }) });
   const errors = await Promise.all([out, before, activate(before, 'relu')].map(tensor => rejection(tensor.read())));
   for (const error of errors) assert.instance(error, OutOfMemoryError);
   assertRelu(await relu(device));

@@ -2,9 +2,9 @@
 import { watchAllocations } from './allocation.ts';
 
 /** More than any input of at most a mebibyte may need in one piece. */
-const maximumAllocationBytes = 2 ** 28;
+const MAXIMUM_ALLOCATION_BYTES = 2 ** 28;
 
-const takeExcess = watchAllocations(maximumAllocationBytes);
+const takeExcess = watchAllocations(MAXIMUM_ALLOCATION_BYTES);
 const { runTarget } = await import('./run.ts');
 const { fuzzTargets } = await import('./targets.ts');
 

@@ -1,7 +1,7 @@
 import type { Random } from './random.ts';
 
 /** Mutated inputs do not grow beyond this. */
-const maximumBytes = 1 << 20;
+const MAXIMUM_BYTES = 1 << 20;
 
 const interestingIntegers = [
   ...[0, 1, 2, 3, 4, 7, 8, 16, 31, 32, 63, 64, 100, 127, 128, 255, 256, 257, 512, 1000, 1024, 4096],
@@ -13,7 +13,7 @@ export function mutate(seeds: readonly Uint8Array[], words: readonly string[], r
   let bytes: Uint8Array = random.pick(seeds).slice();
   const changes = 1 + (random.chance(0.5) ? 0 : random.below(6));
   for (let i = 0; i < changes; i++) bytes = mutateOnce(bytes, seeds, words, random);
-  return bytes.length > maximumBytes ? bytes.slice(0, maximumBytes) : bytes;
+  return bytes.length > MAXIMUM_BYTES ? bytes.slice(0, MAXIMUM_BYTES) : bytes;
 }
 
 function mutateOnce(

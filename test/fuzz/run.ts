@@ -24,8 +24,8 @@ export interface FuzzReport {
 }
 
 /** An input may take so long, on a machine that does other things too. */
-const maximumMilliseconds = 5000;
-const maximumFindings = 20;
+const MAXIMUM_MILLISECONDS = 5000;
+const MAXIMUM_FINDINGS = 20;
 
 /** The input of that index: a function of seed, target and index alone. */
 export function fuzzInput(
@@ -61,7 +61,7 @@ export async function runTarget(
     }
   }
   let index = begin;
-  for (; index < end && findings.length < maximumFindings; index++) {
+  for (; index < end && findings.length < MAXIMUM_FINDINGS; index++) {
     onIndex(index);
     const input = fuzzInput(name, target, seeds, seed, index);
     const started = performance.now();
@@ -77,7 +77,7 @@ export async function runTarget(
     }
     const milliseconds = performance.now() - started;
     slowestMilliseconds = Math.max(slowestMilliseconds, milliseconds);
-    if (milliseconds > maximumMilliseconds) findings.push({ index, problem: `took ${milliseconds.toFixed(0)} ms` });
+    if (milliseconds > MAXIMUM_MILLISECONDS) findings.push({ index, problem: `took ${milliseconds.toFixed(0)} ms` });
     const excess = takeExcess();
     if (excess !== undefined) findings.push({ index, problem: `excessive allocation: ${excess.message}` });
   }

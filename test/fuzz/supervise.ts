@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url';
 import type { FuzzRange, FuzzReport } from './run.ts';
 
 /** No input may keep the process silent for so long. */
-const silenceMilliseconds = 30_000;
-const heapMegabytes = 1024;
+const SILENCE_MILLISECONDS = 30_000;
+const HEAP_MEGABYTES = 1024;
 
 type Message = { readonly index: number } | { readonly report: FuzzReport };
 
@@ -31,7 +31,7 @@ function runChild(name: string, { seed, begin, end }: FuzzRange, isCareful: bool
     fileURLToPath(new URL('child.js', import.meta.url)),
     [name, seed, begin, end, isCareful].map(String),
     {
-      execArgv: [`--max-old-space-size=${heapMegabytes}`, '--unhandled-rejections=strict'],
+      execArgv: [`--max-old-space-size=${HEAP_MEGABYTES}`, '--unhandled-rejections=strict'],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     },
   );
@@ -41,16 +41,16 @@ function runChild(name: string, { seed, begin, end }: FuzzRange, isCareful: bool
     let problem: string | undefined;
     let standardError = '';
     const hang = () => {
-      problem = `silent for ${silenceMilliseconds / 1000} s`;
+      problem = `silent for ${SILENCE_MILLISECONDS / 1000} s`;
       child.kill('SIGKILL');
     };
-    let timer = setTimeout(hang, silenceMilliseconds);
+    let timer = setTimeout(hang, SILENCE_MILLISECONDS);
     child.stderr!.on('data', chunk => {
       standardError = (standardError + chunk).slice(-1500);
     });
     child.on('message', (message: Message) => {
       clearTimeout(timer);
-      timer = setTimeout(hang, silenceMilliseconds);
+      timer = setTimeout(hang, SILENCE_MILLISECONDS);
       if ('index' in message) lastIndex = message.index;
       else report = message.report;
     });

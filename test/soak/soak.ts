@@ -33,13 +33,13 @@ export interface SoakSample {
   readonly handles: number;
 }
 
-const megabyte = 1e6;
+const MEGABYTE = 1e6;
 /** What garbage collection, the allocator's steps and pooled buffers may add or not. */
-const slack = { liveBytes: 0, reservedBytes: 34 * megabyte, residentBytes: 64 * megabyte, handles: 0 };
+const slack = { liveBytes: 0, reservedBytes: 34 * MEGABYTE, residentBytes: 64 * MEGABYTE, handles: 0 };
 
 /** Short edges of pictures, in pixels. */
 const edges = [48, 64, 96, 128];
-const maximumBatch = 3;
+const MAXIMUM_BATCH = 3;
 
 /**
  * Forward passes of all embedded models with mixed sizes and batches, devices made and destroyed, errors injected.
@@ -100,7 +100,7 @@ async function liveOnce(device: Device, count: number, random: Random, expected:
   const largest = Math.max(...edges);
   const same = inputsOf(
     models[0]!,
-    Array.from({ length: maximumBatch }, () => picture(largest, 2 * largest, new Random('same'))),
+    Array.from({ length: MAXIMUM_BATCH }, () => picture(largest, 2 * largest, new Random('same'))),
     largest,
   );
   for (const { name, model } of models) {
@@ -137,7 +137,7 @@ const liveBytesOf = (device: Device) =>
 
 async function onePass(chosen: Model, random: Random): Promise<void> {
   const edge = random.pick(edges);
-  const batch = 1 + random.below(maximumBatch);
+  const batch = 1 + random.below(MAXIMUM_BATCH);
   const pictures = Array.from({ length: batch }, () => picture(16 + random.below(100), 16 + random.below(100), random));
   const inputs = inputsOf(chosen, pictures, edge);
   const targetSizes = pictures.map(({ height, width }) => [height, width] as const);

@@ -8,10 +8,10 @@ import { PassingFailure, sendRequest, withRetries } from './http.ts';
 import type { HubSettings } from './settings.ts';
 
 /** Of a file whose length nobody announces no more than this is accepted. */
-const maximumUnannouncedBytes = 2 ** 30;
-const progressMilliseconds = 100;
+const MAXIMUM_UNANNOUNCED_BYTES = 2 ** 30;
+const PROGRESS_MILLISECONDS = 100;
 /** After this much that no earlier attempt had received, failures are counted anew. */
-const substantialBytes = 1 << 20;
+const SUBSTANTIAL_BYTES = 1 << 20;
 
 export interface RemoteFile {
   /** For messages and progress: `facebook/detr-resnet-50/config.json`. */
@@ -40,7 +40,7 @@ export async function downloadFile(
   for (let tries = 0; tries < 2; tries++) {
     await withRetries(what, settings, report =>
       continueDownload(remote, partial, settings, position => {
-        if (position < furthest + substantialBytes) return;
+        if (position < furthest + SUBSTANTIAL_BYTES) return;
         furthest = position;
         report.progress();
       }),
@@ -69,7 +69,7 @@ async function continueDownload(
     () => undefined,
   );
   if (existing !== undefined && existing === remote.size) return;
-  const isUsable = existing !== undefined && existing <= (remote.size ?? maximumUnannouncedBytes);
+  const isUsable = existing !== undefined && existing <= (remote.size ?? MAXIMUM_UNANNOUNCED_BYTES);
   const resumeAt = isUsable ? existing : 0;
   const range: Record<string, string> = resumeAt > 0 ? { range: `bytes=${resumeAt}-` } : {};
   const response = await sendRequest('GET', remote.url, { 'accept-encoding': 'identity', ...range }, settings);
@@ -119,7 +119,7 @@ async function receive(
   settings: HubSettings,
   onPosition: (position: number) => void,
 ): Promise<void> {
-  const limit = expected ?? maximumUnannouncedBytes;
+  const limit = expected ?? MAXIMUM_UNANNOUNCED_BYTES;
   let position = begin;
   let reportedAt = 0;
   const tell = () => {
@@ -136,7 +136,7 @@ async function receive(
     await writeAll(handle, chunk, position);
     position += chunk.byteLength;
     onPosition(position);
-    if (performance.now() - reportedAt >= progressMilliseconds) tell();
+    if (performance.now() - reportedAt >= PROGRESS_MILLISECONDS) tell();
   }
   if (expected !== undefined && position < expected) {
     throw new PassingFailure(`the connection ended at byte ${position} of ${expected}`);

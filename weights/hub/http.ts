@@ -3,11 +3,11 @@ import { DownloadError } from '../../engine/errors.ts';
 import { pause } from './pause.ts';
 import type { HubSettings } from './settings.ts';
 
-const maximumRedirects = 10;
+const MAXIMUM_REDIRECTS = 10;
 /** A server that sends less than this within the time limit counts as silent. */
-const audibleBytes = 1024;
+const AUDIBLE_BYTES = 1024;
 /** Longest pause that a server may ask for before the request is tried again. */
-const maximumRetryAfterMilliseconds = 60_000;
+const MAXIMUM_RETRY_AFTER_MILLISECONDS = 60_000;
 
 /** A request failed in a way that may pass: try again. */
 export class PassingFailure extends Error {
@@ -45,7 +45,7 @@ export async function sendRequest(
   const hubOrigin = new URL(settings.endpoint).origin;
   const known = new Headers();
   let url = new URL(address);
-  for (let redirects = 0; redirects <= maximumRedirects; redirects++) {
+  for (let redirects = 0; redirects <= MAXIMUM_REDIRECTS; redirects++) {
     const isHub = url.origin === hubOrigin;
     const authorization: Record<string, string> =
       isHub && settings.token !== undefined ? { authorization: `Bearer ${settings.token}` } : {};
@@ -71,7 +71,7 @@ export async function sendRequest(
     }
     url = next;
   }
-  throw new DownloadError(`${address}: more than ${maximumRedirects} redirects`);
+  throw new DownloadError(`${address}: more than ${MAXIMUM_REDIRECTS} redirects`);
 }
 
 /** Web addresses only, and none that gives up encryption. */
@@ -121,7 +121,7 @@ async function sendOnce(
           clearTimeout(timer);
           received += (chunk as Uint8Array).byteLength;
           yield chunk as Uint8Array;
-          if (received >= audibleBytes) {
+          if (received >= AUDIBLE_BYTES) {
             received = 0;
             deadline = performance.now() + settings.timeoutMilliseconds;
           }
@@ -149,7 +149,7 @@ function failInPassing(response: HubResponse): void {
   const meaning = status === 429 ? 'too many requests' : status === 408 ? 'it waited too long' : 'it is in trouble';
   throw new PassingFailure(
     `the server answered ${status}: ${meaning}`,
-    asked === undefined ? undefined : Math.min(asked, maximumRetryAfterMilliseconds),
+    asked === undefined ? undefined : Math.min(asked, MAXIMUM_RETRY_AFTER_MILLISECONDS),
   );
 }
 

@@ -239,7 +239,7 @@ class Snapshot {
     const url = `${this.#settings.endpoint}/api/models/${this.#repository.id}/revision/${this.#commit}`;
     try {
       const answer = await sendRequest('GET', url, { 'accept-encoding': 'identity' }, this.#settings);
-      const bytes = await collectBytes(answer.content, maximumListBytes);
+      const bytes = await collectBytes(answer.content, MAXIMUM_LIST_BYTES);
       if (bytes === undefined) return [];
       const { siblings } = JSON.parse(new TextDecoder().decode(bytes)) as { siblings: { rfilename: string }[] };
       return siblings.map(({ rfilename }) => String(rfilename).slice(0, 200)).filter(name => name !== '.gitattributes');
@@ -249,7 +249,7 @@ class Snapshot {
   }
 }
 
-const maximumListBytes = 1 << 22;
+const MAXIMUM_LIST_BYTES = 1 << 22;
 
 /** Asks for a file's commit, digest and size. */
 async function headOf(

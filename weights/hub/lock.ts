@@ -8,10 +8,10 @@ import { dirname } from 'node:path';
 import { fileSystemError, makeFolder } from '../files.ts';
 import { pause } from './pause.ts';
 
-const pollMilliseconds = 100;
-const touchMilliseconds = 5_000;
+const POLL_MILLISECONDS = 100;
+const TOUCH_MILLISECONDS = 5_000;
 /** A lock that nobody touched for so long is abandoned, whatever machine its owner ran on. */
-const abandonedMilliseconds = 60_000;
+const ABANDONED_MILLISECONDS = 60_000;
 
 /**
  * Runs `work` while holding the lock at `path`, waiting for another holder to finish first.
@@ -25,9 +25,9 @@ export async function withLock<Result>(
   const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomBytes(8).toString('hex') });
   await makeFolder(dirname(path));
   while (!(await tryToCreate(path, owner))) {
-    if (!(await removeAbandoned(path))) await pause(pollMilliseconds, signal);
+    if (!(await removeAbandoned(path))) await pause(POLL_MILLISECONDS, signal);
   }
-  const touch = setInterval(() => utimes(path, new Date(), new Date()).catch(() => {}), touchMilliseconds);
+  const touch = setInterval(() => utimes(path, new Date(), new Date()).catch(() => {}), TOUCH_MILLISECONDS);
   touch.unref();
   try {
     return await work();
@@ -76,7 +76,7 @@ async function removeAbandoned(path: string): Promise<boolean> {
 
 async function isOld(path: string): Promise<boolean> {
   const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
-  return Date.now() - mtimeMs > abandonedMilliseconds;
+  return Date.now() - mtimeMs > ABANDONED_MILLISECONDS;
 }
 
 async function isAbandoned(path: string): Promise<boolean> {

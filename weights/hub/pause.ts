@@ -1,5 +1,5 @@
 /** Timers that are to last longer go off at once. */
-export const longestTimer = 2 ** 31 - 1;
+export const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Waits. @throws the signal's reason as soon as it aborts */
 export function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
@@ -14,7 +14,7 @@ export function pause(milliseconds: number, signal: AbortSignal | undefined): Pr
         signal?.removeEventListener('abort', stop);
         resolve();
       },
-      Math.min(milliseconds, longestTimer),
+      Math.min(milliseconds, LONGEST_TIMER),
     );
     signal?.addEventListener('abort', stop, { once: true });
   });

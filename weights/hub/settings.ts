@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { describe } from '../../engine/describe.ts';
 import { OptionError } from '../../engine/errors.ts';
 import { checkOptionNames } from '../../engine/options.ts';
-import { longestTimer } from './pause.ts';
+import { LONGEST_TIMER } from './pause.ts';
 
 /** How a model is fetched from the hub, and how it is cached. */
 export interface HubOptions {
@@ -77,7 +77,7 @@ export function hubSettings(options: HubOptions = {}, environment: Environment =
     endpoint: checkEndpoint(options.endpoint ?? (environment.HF_ENDPOINT || 'https://huggingface.co')),
     signal: options.signal,
     onProgress: options.onProgress ?? (() => {}),
-    timeoutMilliseconds: Math.min(options.timeoutMilliseconds ?? 1000 * (seconds > 0 ? seconds : 10), longestTimer),
+    timeoutMilliseconds: Math.min(options.timeoutMilliseconds ?? 1000 * (seconds > 0 ? seconds : 10), LONGEST_TIMER),
     attempts: options.attempts ?? 5,
     retryDelayMilliseconds: options.retryDelayMilliseconds ?? 500,
   };

@@ -15,7 +15,7 @@ import { testData } from '../../support/data.ts';
 import { jsonTarget } from '../json.ts';
 
 /** More tensors than any model that this package could run; a config alone must not cost more. */
-const maximumParameters = 200_000;
+const MAXIMUM_PARAMETERS = 200_000;
 
 export const target = jsonTarget({
   seeds: () => [
@@ -51,7 +51,7 @@ function checkConfig(value: unknown): void {
       let parameters = 0;
       for (const [name, shape] of model.parameters()) {
         parameters += 1;
-        if (parameters > maximumParameters) throw new Error(`more than ${maximumParameters} parameters`);
+        if (parameters > MAXIMUM_PARAMETERS) throw new Error(`more than ${MAXIMUM_PARAMETERS} parameters`);
         const isPossible = shape.every(size => Number.isInteger(size) && size > 0);
         if (!isPossible || !Number.isSafeInteger(elementCount(shape)))
           throw new Error(`${name}: shape [${shape.join(', ')}]`);
