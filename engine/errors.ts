@@ -33,10 +33,15 @@ export class FileError extends DetrError {
   constructor(location: FileLocation, message: string, options?: ErrorOptions) {
     const tensor = location.tensor === undefined ? '' : ` tensor "${location.tensor}":`;
     const byte = location.byte === undefined ? '' : ` (at byte ${location.byte})`;
-    super(`${location.file}:${tensor} ${message}${byte}`, options);
+    super(`${shortened(location.file)}:${tensor} ${message}${byte}`, options);
     this.location = location;
   }
 }
+
+/** Longer than any file system takes: not a name but, say, a file's contents. */
+const LONGEST_NAME = 4096;
+
+const shortened = (name: string) => (name.length > LONGEST_NAME ? `${name.slice(0, 100)}…` : name);
 
 /** A model cannot be fetched from the hub, or is not in the cache while offline. */
 export class DownloadError extends DetrError {}

@@ -25,6 +25,13 @@ export function checkNumber(value: unknown, name: string, where: string): assert
   }
 }
 
+/** Throws an `OptionError` unless `value` is true, false or left out: text, `'no'` say, would count as true. */
+export function checkFlag(value: unknown, name: string, where: string): asserts value is boolean | undefined {
+  if (value !== undefined && typeof value !== 'boolean') {
+    throw new OptionError(`${where}: expected ${name} to be true or false, got ${describe(value)}`);
+  }
+}
+
 /** Throws an `OptionError` unless `value` is a number from 0 to 1, as probabilities and parts of areas are. */
 export function checkFraction(value: unknown, name: string, where: string): asserts value is number {
   checkNumber(value, name, where);

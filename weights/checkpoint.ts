@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { describe, listNames } from '../engine/describe.ts';
 import { FileError, OptionError } from '../engine/errors.ts';
 import { type ByteSource, readRange } from './bytes.ts';
-import { fileSystemError, openFile } from './files.ts';
+import { fileSystemError, fileSystemReason, openFile } from './files.ts';
 import { readSafetensors } from './safetensors.ts';
 import { openShards } from './safetensors-file.ts';
 import type { Checkpoint } from './source.ts';
@@ -109,9 +109,9 @@ async function findCheckpointFile(folder: string): Promise<string> {
 }
 
 async function missingPath(path: string, error: unknown): Promise<unknown> {
-  const converted = fileSystemError(path, error);
-  if (!(converted instanceof FileError)) return converted;
+  const reason = fileSystemReason(error);
+  if (reason === undefined) return error;
   const siblings = await readdir(dirname(path)).catch(() => []);
   const hint = didYouMean(basename(path), siblings);
-  return new FileError({ file: path }, converted.message.slice(path.length + 2) + hint, { cause: error });
+  return new FileError({ file: path }, reason + hint, { cause: error });
 }

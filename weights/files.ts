@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fsyncSync, openSync, renameSync, rmSync, type Stats, writeFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { isNativeError } from 'node:util/types';
 import { FileError } from '../engine/errors.ts';
 import { type ByteSource, checkRange } from './bytes.ts';
 
@@ -169,14 +170,21 @@ const reasons: Readonly<Record<string, string>> = {
   ELOOP: 'too many symbolic links, or a loop of them',
   EMFILE: 'too many open files in this process',
   ENAMETOOLONG: 'the name is too long',
+  ERR_ACCESS_DENIED: "Node's permission model denies access",
 };
+
+/** Why Node's file system refused, in words; undefined for any other error. */
+export function fileSystemReason(error: unknown): string | undefined {
+  // Test runners give programs another Error than Node's own.
+  if (!isNativeError(error)) return undefined;
+  const { code, syscall, message } = error as NodeJS.ErrnoException;
+  if (code === undefined || (syscall === undefined && code !== 'ERR_ACCESS_DENIED')) return undefined;
+  return reasons[code] ?? message;
+}
 
 /** An error of Node's file system as a FileError in words; any other error unchanged. */
 export function fileSystemError(file: string, error: unknown, byte?: number): unknown {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  const isFileSystem = error instanceof Error && 'syscall' in error;
-  if (!isFileSystem || code === undefined) return error;
-  return new FileError({ file, ...(byte === undefined ? {} : { byte }) }, reasons[code] ?? error.message, {
-    cause: error,
-  });
+  const reason = fileSystemReason(error);
+  if (reason === undefined) return error;
+  return new FileError({ file, ...(byte === undefined ? {} : { byte }) }, reason, { cause: error });
 }

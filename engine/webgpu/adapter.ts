@@ -31,16 +31,20 @@ const WANTED_LIMITS = [
 const DAWN_OPTIONS = ['disable-dawn-features=timestamp_quantization'];
 
 // One instance per process, never given up: Dawn crashes when it is garbage-collected while anything of it is in use.
-let dawn: Promise<GPU | undefined> | undefined;
+let dawn: GPU | undefined;
+let openingDawn: Promise<GPU | undefined> | undefined;
 
-/** The browser's WebGPU, or Dawn in Node; undefined where neither is to be had. */
-function findGpu(): Promise<GPU | undefined> {
-  if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return Promise.resolve(navigator.gpu);
-  dawn ??= openDawn().then(gpu => {
-    if (gpu === undefined) dawn = undefined; // Perhaps only for want of memory or open files: to be tried again.
-    return gpu;
-  });
-  return dawn;
+/** The browser's WebGPU, or Dawn in Node; undefined where there is nothing for it to run on. */
+async function findGpu(): Promise<GPU | undefined> {
+  if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return navigator.gpu;
+  if (dawn !== undefined) return dawn;
+  openingDawn ??= openDawn();
+  try {
+    dawn = await openingDawn;
+    return dawn;
+  } finally {
+    openingDawn = undefined; // Without success perhaps only for want of memory or open files: to be tried again.
+  }
 }
 
 async function openDawn(): Promise<GPU | undefined> {
@@ -48,14 +52,16 @@ async function openDawn(): Promise<GPU | undefined> {
   try {
     const { create } = await import('webgpu');
     return create(DAWN_OPTIONS);
-  } catch {
-    return undefined; // not installed, or not for this platform
+  } catch (cause) {
+    // Not installed, not for this platform, not permitted, …
+    const { message } = cause as Error;
+    throw new DeviceError(`device: expected the package webgpu to load, got: ${message}`, { cause });
   }
 }
 
 /**
  * Undefined without an adapter, or if only a software one is there and that is not accepted.
- * @throws DeviceError if the adapter gives no device
+ * @throws DeviceError if the package webgpu does not load, or the adapter gives no device
  */
 export async function openAdapter(acceptSoftware: boolean): Promise<OpenedAdapter | undefined> {
   const gpu = await findGpu();

@@ -1,12 +1,12 @@
 import { parentPort } from 'node:worker_threads';
 import { FileError } from '../../engine/errors.ts';
 import type { DecodeAnswer, DecodeRequest } from './decoder.ts';
-import { readImageSync } from './files.ts';
+import { decodeImage } from './files.ts';
 
 /** One picture. */
-function decode({ id, source, options }: DecodeRequest): DecodeAnswer {
+function decode({ id, bytes, options }: DecodeRequest): DecodeAnswer {
   try {
-    const { data, ...size } = readImageSync(source, options);
+    const { data, ...size } = decodeImage(bytes, options);
     // Its buffer moves to the other thread, and must hold nothing else.
     return { id, image: { ...size, data: data.byteLength === data.buffer.byteLength ? data : data.slice() } };
   } catch (error) {

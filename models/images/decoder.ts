@@ -1,14 +1,14 @@
 // Decoding on a thread of its own: a large photograph takes seconds, in which the calling thread has other work to do.
 import { Worker } from 'node:worker_threads';
 import { FileError, type FileLocation, OutOfMemoryError } from '../../engine/errors.ts';
-import type { ReadImageOptions } from './files.ts';
+import type { CheckedReadOptions } from './files.ts';
 import type { Image } from './image.ts';
 
 export interface DecodeRequest {
   readonly id: number;
-  /** A path, or a file's bytes. */
-  readonly source: string | Uint8Array;
-  readonly options: ReadImageOptions;
+  /** A file's bytes. */
+  readonly bytes: Uint8Array;
+  readonly options: CheckedReadOptions;
 }
 
 export type DecodeAnswer =
@@ -56,16 +56,15 @@ class Decoder {
     this.#worker.unref(); // Last, because a listener for messages takes a reference.
   }
 
-  decode(source: string | Uint8Array, options: ReadImageOptions): Promise<Image> {
+  decode(bytes: Uint8Array, options: CheckedReadOptions): Promise<Image> {
     const id = ++this.#lastId;
-    // A copy, of which the caller cannot take anything back and which carries nothing that lies around it.
-    const own = typeof source === 'string' ? source : new Uint8Array(source);
-    const request: DecodeRequest = { id, source: own, options };
+    // What is sent is gone, and may be needed again.
+    const sent = new Uint8Array(bytes);
+    const request: DecodeRequest = { id, bytes: sent, options };
     return new Promise((resolve, reject) => {
-      const name = typeof source === 'string' ? source : (options.name ?? 'image');
-      this.#waiting.set(id, { name, resolve, reject });
+      this.#waiting.set(id, { name: options.name, resolve, reject });
       this.#worker.ref();
-      this.#worker.postMessage(request, typeof own === 'string' ? [] : [own.buffer]);
+      this.#worker.postMessage(request, [sent.buffer]);
     });
   }
 
@@ -86,14 +85,14 @@ function asFileError(error: Error, location: FileLocation): Error {
 let decoder: Decoder | undefined;
 
 /**
- * `readImageSync` on the decoder's thread; options and sources have been checked.
+ * `decodeImage` on the decoder's thread. The bytes are the caller's own: they are not to change meanwhile.
  * @throws FileError as there; OutOfMemoryError; DecoderLost
  */
-export async function decodeElsewhere(source: string | Uint8Array, options: ReadImageOptions): Promise<Image> {
+export async function decodeElsewhere(bytes: Uint8Array, options: CheckedReadOptions): Promise<Image> {
   for (;;) {
     decoder ??= startDecoder();
     try {
-      return await decoder.decode(source, options);
+      return await decoder.decode(bytes, options);
     } catch (error) {
       if (!(error instanceof DecoderDied)) throw error;
     }

@@ -3,8 +3,9 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe } from '../../engine/describe.ts';
 import { FileError, OptionError } from '../../engine/errors.ts';
-import { checkNumber, checkOptionNames } from '../../engine/options.ts';
-import { checkIsFile, fileSystemError, readFlags, writeAtomicallySync } from '../../weights/files.ts';
+import { checkFlag, checkNumber, checkOptionNames } from '../../engine/options.ts';
+import { readRange } from '../../weights/bytes.ts';
+import { checkIsFile, fileSystemError, openFile, readFlags, writeAtomicallySync } from '../../weights/files.ts';
 import { DecoderLost, decodeElsewhere } from './decoder.ts';
 import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
@@ -16,12 +17,17 @@ export interface ReadImageOptions {
    * Pictures with more pixels are refused before anything is decoded or allocated for them: a few kilobytes can
    * announce gigabytes. Default 89,478,485 (a quarter of a gigabyte of RGB), Pillow's limit.
    */
-  readonly maxPixels?: number;
+  readonly maxPixels?: number | undefined;
   /** Whether the picture is turned as its EXIF orientation says; default true. */
-  readonly exifTranspose?: boolean;
+  readonly exifTranspose?: boolean | undefined;
   /** What errors call the picture when it comes as bytes; default `image`. */
-  readonly name?: string;
+  readonly name?: string | undefined;
 }
+
+/** Options that were checked, defaults included. */
+export type CheckedReadOptions = {
+  readonly [Name in keyof ReadImageOptions]-?: Exclude<ReadImageOptions[Name], undefined>;
+};
 
 export const DEFAULT_MAX_PIXELS = 89_478_485;
 
@@ -51,43 +57,44 @@ export async function readImage(
 ): Promise<Image> {
   const checked = checkReadOptions(options);
   const own = pathOrBytes(source);
+  // Files are read here: what the process may read is this thread's business, and other threads are not held to it.
+  const bytes = typeof own === 'string' ? await readBytes(own, checked.maxPixels) : new Uint8Array(own);
+  const named = typeof own === 'string' ? { ...checked, name: own } : checked;
   try {
-    return await decodeElsewhere(own, checked);
+    return await decodeElsewhere(bytes, named);
   } catch (error) {
     // Where a bundler has left the thread's module out, say.
-    if (error instanceof DecoderLost) return readImageSync(own, checked);
+    if (error instanceof DecoderLost) return decodeImage(bytes, named);
     throw error;
   }
 }
 
 /** `readImage` without a promise, on the calling thread. */
 export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, options: ReadImageOptions = {}): Image {
-  const { name, ...limits } = checkReadOptions(options);
+  const checked = checkReadOptions(options);
   const own = pathOrBytes(source);
-  if (typeof own !== 'string') return decodeImage(own, name, limits);
-  return decodeImage(readBytes(own, limits.maxPixels), own, limits);
+  if (typeof own !== 'string') return decodeImage(own, checked);
+  return decodeImage(readBytesSync(own, checked.maxPixels), { ...checked, name: own });
 }
 
-function checkReadOptions(options: ReadImageOptions): Required<ReadImageOptions> {
+function checkReadOptions(options: ReadImageOptions): CheckedReadOptions {
   checkOptionNames(options, ['maxPixels', 'exifTranspose', 'name'], 'readImage');
   const { maxPixels = DEFAULT_MAX_PIXELS, exifTranspose = true, name = 'image' } = options;
   checkNumber(maxPixels, 'maxPixels', 'readImage');
   if (maxPixels < 1) throw new OptionError(`readImage: expected maxPixels to be at least 1, got ${maxPixels}`);
   if (typeof name !== 'string') throw new OptionError(`readImage: expected name to be a text, got ${describe(name)}`);
-  if (typeof exifTranspose !== 'boolean') {
-    throw new OptionError(`readImage: expected exifTranspose to be true or false, got ${describe(exifTranspose)}`);
-  }
+  checkFlag(exifTranspose, 'exifTranspose', 'readImage');
   return { maxPixels, exifTranspose, name };
 }
 
 function pathOrBytes(source: string | URL | Uint8Array | ArrayBuffer): string | Uint8Array {
   if (source instanceof Uint8Array) return source;
-  return source instanceof ArrayBuffer ? new Uint8Array(source) : pathOf(source);
+  if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  return pathOf(source, "readImage: expected a path, a file: URL, or a file's bytes");
 }
 
-function pathOf(source: string | URL): string {
-  const refuse = (got: string, options?: ErrorOptions) =>
-    new OptionError(`readImage: expected a path, a file: URL, or a file's bytes, got ${got}`, options);
+function pathOf(source: string | URL, expected: string): string {
+  const refuse = (got: string, options?: ErrorOptions) => new OptionError(`${expected}, got ${got}`, options);
   if ((source as unknown) instanceof Promise) throw refuse('a promise, which is to be awaited');
   if (typeof source !== 'string' && !(source instanceof URL))
     throw refuse(source === undefined ? 'undefined' : describe(source));
@@ -101,9 +108,9 @@ function pathOf(source: string | URL): string {
   }
 }
 
-type DecodeOptions = Required<Pick<ReadImageOptions, 'maxPixels' | 'exifTranspose'>>;
-
-function decodeImage(bytes: Uint8Array, file: string, { maxPixels, exifTranspose }: DecodeOptions): Image {
+/** A picture out of a whole file's bytes, on the calling thread; `options` have been checked. @throws FileError */
+export function decodeImage(bytes: Uint8Array, options: CheckedReadOptions): Image {
+  const { maxPixels, exifTranspose, name: file } = options;
   if (!isPng(bytes) && !isJpeg(bytes)) throw new FileError({ file }, notAPicture(bytes));
   const picture = isPng(bytes) ? openPng(bytes, file) : openJpeg(bytes, file);
   const { width, height } = picture;
@@ -133,19 +140,31 @@ function notAPicture(bytes: Uint8Array): string {
 }
 
 /** A regular file's bytes, unless there are too many. */
-function readBytes(path: string, maxPixels: number): Uint8Array {
+async function readBytes(path: string, maxPixels: number): Promise<Uint8Array> {
+  const file = await openFile(path);
+  try {
+    checkFileSize(path, file.size, maxPixels);
+    return await readRange(file, 0, file.size);
+  } finally {
+    await file.close();
+  }
+}
+
+function checkFileSize(file: string, size: number, maxPixels: number): void {
   const limit = maximumFileBytes(maxPixels);
+  if (size <= limit) return;
+  const expected = `expected at most ${limit} bytes for ${maxPixels} pixels (option maxPixels)`;
+  throw new FileError({ file }, `${expected}, got ${size}`);
+}
+
+/** `readBytes` for callers that cannot wait. */
+function readBytesSync(path: string, maxPixels: number): Uint8Array {
   let descriptor: number | undefined;
   try {
     descriptor = openSync(path, readFlags);
     const status = fstatSync(descriptor);
     checkIsFile(path, status);
-    if (status.size > limit) {
-      throw new FileError(
-        { file: path },
-        `expected at most ${limit} bytes for ${maxPixels} pixels (option maxPixels), got ${status.size}`,
-      );
-    }
+    checkFileSize(path, status.size, maxPixels);
     const bytes = new Uint8Array(status.size);
     let length = 0;
     while (length < bytes.length) {
@@ -164,8 +183,10 @@ function readBytes(path: string, maxPixels: number): Uint8Array {
 /**
  * Writes `image` (grey, RGB or RGBA) as a PNG file. The file appears under its name only when it is complete.
  *
- * @throws FileError if it cannot be written, ShapeError if the fields of `image` do not agree
+ * @param path or `file:` URL (as text, too)
+ * @throws FileError if it cannot be written, ShapeError if the fields of `image` do not agree, OptionError for a path that is
+ *   none
  */
 export function writePng(path: string | URL, image: Image): void {
-  writeAtomicallySync(path instanceof URL ? fileURLToPath(path) : path, encodePng(image));
+  writeAtomicallySync(pathOf(path, 'writePng: expected a path or a file: URL'), encodePng(image));
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, DeviceError } from '../../engine/index.ts';
@@ -45,6 +46,20 @@ test('an adapter that gives no device is a DeviceError where it is asked for, an
     assert.is(device.kind, 'cpu');
     await device.destroy();
   });
+});
+
+test('a package webgpu that does not load is told where a GPU is asked for, and passed over by auto', () => {
+  const program = `
+    import { Device } from ${JSON.stringify(new URL('../../engine/index.js', import.meta.url))};
+    const error = await Device.create({ device: 'webgpu' }).catch(error => error);
+    console.log(error.name, error.message, error.cause?.code);
+    const device = await Device.create();
+    console.log(device.kind);
+    await device.destroy();`;
+  const args = ['--no-addons', '--input-type=module', '--eval', program];
+  const lines = execFileSync(process.execPath, args, { encoding: 'utf8' }).split('\n');
+  assert.match(lines[0]!, /^DeviceError device: expected the package webgpu to load, got: .* ERR_DLOPEN_DISABLED$/);
+  assert.is(lines[1], 'cpu');
 });
 
 test.run();

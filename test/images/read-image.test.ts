@@ -225,6 +225,27 @@ test('a picture for which the thread has too little memory fails alone, and the 
   assert.equal(lines, [failed, '3', failed, '3', '']);
 });
 
+test('what the process may not read is not read elsewhere either', () => {
+  const flag = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
+  const program = `
+    import { readImage, readImageSync } from ${JSON.stringify(new URL('../../models/images/files.js', import.meta.url))};
+    const path = ${JSON.stringify(join(folder, 'large.jpg'))};
+    for (const read of [async () => readImageSync(path), () => readImage(path)]) {
+      console.log(await read().catch(error => error.name + ': ' + error.message));
+    }`;
+  const args = [
+    flag,
+    `--allow-fs-read=${repositoryRoot}/*`,
+    '--allow-worker',
+    '--input-type=module',
+    '--eval',
+    program,
+  ];
+  const lines = execFileSync(process.execPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  const refused = `FileError: ${join(folder, 'large.jpg')}: Node's permission model denies access\n`;
+  assert.is(lines, refused + refused);
+});
+
 /** A file whose header says this size and whose pixels are a hundred zeros, or what is given. */
 const announcedPng = (width: number, height: number, pixels: Uint8Array = deflateSync(new Uint8Array(100))) =>
   pngFile(width, height, pixels);

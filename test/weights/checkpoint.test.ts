@@ -1,9 +1,11 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FileError } from '../../engine/errors.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
+import { fileSystemError } from '../../weights/files.ts';
 import { repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 import { rejectsWith } from '../support/throws.ts';
@@ -81,6 +83,28 @@ test('a path that is not there gets the closest name', async () => {
     /no such file or folder, did you mean "an original file"\?$/,
   );
   await rejectsWith(() => openCheckpoint(join(folder, 'zzzzzz')), FileError, /zzzzzz: no such file or folder$/);
+});
+
+test('what is read is the reader’s own', async () => {
+  const checkpoint = await openCheckpoint(safetensors);
+  const expected = await checkpoint.read('weight');
+  for (const read of [checkpoint.read, checkpoint.readNative]) {
+    const { shape, data } = await read('weight');
+    (shape as number[])[0] = 40;
+    data.fill(0 as never);
+    assert.equal(await checkpoint.read('weight'), expected);
+  }
+  await checkpoint.close();
+});
+
+test('errors of the file system count where test runners have an Error of their own', () => {
+  const foreign = runInNewContext(`Object.assign(new Error('ENOENT: …'), { code: 'ENOENT', syscall: 'open' })`);
+  assert.not.instance(foreign, Error);
+  const error = fileSystemError('a.png', foreign) as FileError;
+  assert.instance(error, FileError);
+  assert.is(error.message, 'a.png: no such file or folder');
+  const bug = runInNewContext('new TypeError()');
+  assert.is(fileSystemError('a.png', bug), bug);
 });
 
 test.run();

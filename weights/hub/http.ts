@@ -1,4 +1,5 @@
 // Requests to the hub: redirects that do not carry the token away, silence that ends, errors in words.
+import { isNativeError } from 'node:util/types';
 import { DownloadError } from '../../engine/errors.ts';
 import { pause } from './pause.ts';
 import type { HubSettings } from './settings.ts';
@@ -179,16 +180,16 @@ const networkReasons: Readonly<Record<string, string>> = {
 /** What lies behind a bare "fetch failed". */
 function networkProblem(error: unknown): string {
   let innermost: unknown = error;
-  for (let depth = 0; depth < 8 && innermost instanceof Error; depth++) {
+  for (let depth = 0; depth < 8 && isNativeError(innermost); depth++) {
     const { code } = innermost as NodeJS.ErrnoException;
     if (code !== undefined && networkReasons[code] !== undefined) return networkReasons[code];
     if (/CERT|LEAF_SIGNATURE|^ERR_TLS/.test(code ?? ''))
       return `the server's certificate is not trusted (${code}); if it is your proxy's or mirror's own, name its file in NODE_EXTRA_CA_CERTS`;
-    const inner: unknown = innermost instanceof AggregateError ? innermost.errors[0] : innermost.cause;
+    const inner: unknown = (innermost as AggregateError).errors?.[0] ?? innermost.cause;
     if (inner === undefined) break;
     innermost = inner;
   }
-  return innermost instanceof Error ? `the connection failed (${innermost.message})` : 'the connection failed';
+  return isNativeError(innermost) ? `the connection failed (${innermost.message})` : 'the connection failed';
 }
 
 /** Python's tools use a proxy as soon as it is named; Node.js wants to be told. */

@@ -118,19 +118,27 @@ function isTrue(value: string | undefined): boolean {
 
 /** `~`, `$NAME` and `${NAME}` as a shell would read them. */
 function expandPath(path: string, environment: Environment): string {
-  const home = environment.HOME ?? homedir();
   return path
-    .replace(/^~(?=$|[/\\])/, () => home)
+    .replace(/^~(?=$|[/\\])/, () => environment.HOME ?? homeOfUser())
     .replace(/\$(?:(\w+)|\{(\w+)\})/g, (whole, plain, braced) => environment[plain ?? braced] ?? whole);
+}
+
+/** A user may have none, in a container say. */
+function homeOfUser(): string {
+  try {
+    return homedir();
+  } catch (cause) {
+    const expected = 'expected a folder for models in cacheDir, HF_HOME or HOME';
+    throw new OptionError(`hub: ${expected}, got none, and the user has no home folder`, { cause });
+  }
 }
 
 function implicitToken(home: string, environment: Environment): string | undefined {
   if (isTrue(environment.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined;
   const fromEnvironment = environment.HF_TOKEN || environment.HUGGING_FACE_HUB_TOKEN;
   if (fromEnvironment) return fromEnvironment;
-  const path = expandPath(environment.HF_TOKEN_PATH || join(home, 'token'), environment);
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(expandPath(environment.HF_TOKEN_PATH || join(home, 'token'), environment), 'utf8');
   } catch {
     return undefined;
   }

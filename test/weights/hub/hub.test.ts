@@ -14,7 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
-import { hostname } from 'node:os';
+import { syncBuiltinESMExports } from 'node:module';
+import os, { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { test } from 'uvu';
@@ -950,6 +951,22 @@ test('a cache that cannot be written', async () => {
   const path = join(root, 'is-a-file');
   writeFileSync(path, '');
   await rejectsWith(() => fetchModel(path), FileError, /a part of the path is a file, not a folder|no such file/);
+});
+
+test('a user without a home folder names the cache', async () => {
+  const { homedir } = os;
+  os.homedir = () => {
+    throw new Error('uv_os_homedir returned ENOENT');
+  };
+  syncBuiltinESMExports();
+  try {
+    assert.is(hubSettings({ cacheDir: '/models' }, {}).cacheDir, '/models');
+    assert.is(hubSettings({}, { HF_HOME: '/hf' }).cacheDir, '/hf/hub');
+    await rejectsWith(() => hubSettings({}, {}), OptionError, /expected .* cacheDir, HF_HOME or HOME, got none/);
+  } finally {
+    os.homedir = homedir;
+    syncBuiltinESMExports();
+  }
 });
 
 test('settings come from options, then from the environment', async () => {
