@@ -2,14 +2,16 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 export * from './engine/errors.ts';
-export type { DataType, HostTensor, NumericArray } from './engine/host-tensor.ts';
+export type { DataType, HostTensor, NumericArray, OwnBytes } from './engine/host-tensor.ts';
 export {
   Device,
   type DeviceChoice,
   type DeviceOptions,
   type HostArray,
   type KernelTiming,
+  type Launch,
   type MemoryUse,
+  type Storage,
   Tensor,
 } from './engine/index.ts';
 export {
@@ -23,6 +25,8 @@ export {
   AutoModelForObjectDetection,
   type RunnableModel,
 } from './models/auto.ts';
+export type { MobileNetV3Config } from './models/backbones/mobilenetv3.ts';
+export type { ResNetConfig } from './models/backbones/resnet.ts';
 export {
   ConditionalDetrForObjectDetection,
   ConditionalDetrForSegmentation,
@@ -34,6 +38,7 @@ export {
   type BaseConfig,
   ConditionalDetrConfig,
   type ConditionalDetrConfigFields,
+  type ConfigInput,
   DeformableDetrConfig,
   type DeformableDetrConfigFields,
   DetrConfig,
@@ -75,7 +80,7 @@ export {
   type ImageDetections,
   toCocoResults,
 } from './models/evaluation/coco-format.ts';
-export type { CocoParameters, IouType } from './models/evaluation/coco-matching.ts';
+export type { AreaRange, CocoParameters, IouType } from './models/evaluation/coco-matching.ts';
 export {
   type CategoryQuality,
   checkPanopticDataset,
@@ -121,7 +126,7 @@ export { type Image, type ImageDataLike, toRgb } from './models/images/image.ts'
 export { encodePng } from './models/images/png.ts';
 export type { SegmentationMap } from './models/images/regions.ts';
 export { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from './models/images/resize.ts';
-export type { ForwardInputs } from './models/inputs.ts';
+export type { ForwardInputs, MaskData } from './models/inputs.ts';
 export {
   computeLoss,
   type LossConfig,
@@ -149,6 +154,7 @@ export type { PipelineInput } from './models/pipeline-input.ts';
 export {
   embeddedModels,
   type LoadOptions,
+  type ModelClass,
   type OnHost,
   type PreTrainedModel,
   type PretrainedOptions,

@@ -16,15 +16,15 @@ export interface DeviceOptions {
    * `auto` (default): a hardware WebGPU adapter if there is one that gives a device, else `cpu`. `webgpu`: whatever WebGPU
    * adapter there is, software ones too. `cpu`: WebAssembly SIMD on all cores.
    */
-  readonly device?: DeviceChoice;
+  readonly device?: DeviceChoice | undefined;
   /** Worker threads of the cpu device; default `os.availableParallelism()`. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /**
    * Lets the cpu device turn on V8's `--experimental-wasm-revectorize`, which joins pairs of 128-bit vectors to 256 bits on
    * x86-64 from Node.js 24 on; half as fast again for a whole model. Off by default, for the flag counts for all WebAssembly
    * of the process; the command line turns it on. A program started with the flag needs no option.
    */
-  readonly revectorize?: boolean;
+  readonly revectorize?: boolean | undefined;
 }
 
 const optionNames = Object.keys({ device: true, threads: true, revectorize: true } satisfies Record<

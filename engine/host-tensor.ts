@@ -16,6 +16,9 @@ export type NumericArray =
   | BigInt64Array
   | BigUint64Array;
 
+/** Bytes that are not shared with other threads, as `Response`, `Blob` and `fetch` want them. */
+export type OwnBytes = ReturnType<Uint8Array['slice']>;
+
 /** A dense row-major tensor in host memory. `data.length` equals the product of `shape`. */
 export interface HostTensor<Data extends NumericArray = Float32Array> {
   readonly shape: readonly number[];

@@ -12,4 +12,4 @@ export * from './host-tensor.ts';
 export type { AdapterTraits, Cost, KernelTiming, Launch, Scalar, WasmProgram, WgslProgram } from './launch.ts';
 export { MAXIMUM_WORKGROUPS_PER_DIMENSION } from './launch.ts';
 export { getOrInsert } from './maps.ts';
-export { type HostArray, Tensor } from './tensor.ts';
+export { type HostArray, type Storage, Tensor } from './tensor.ts';

@@ -11,6 +11,9 @@ import type { ResNetConfig } from './backbones/resnet.ts';
 /** A config.json as parsed, or the part of it that a caller wants to set. */
 export type RawConfig = Readonly<Record<string, unknown>>;
 
+/** What models are made from: a config, or a config.json. */
+export type ConfigInput<Config> = RawConfig | Config;
+
 type Field<Value> = (raw: unknown, key: string) => Value;
 
 /** null counts as absent: transformers v4 writes nulls for what does not apply. */
@@ -159,8 +162,9 @@ function readShared(raw: RawConfig, modelType: ModelType, timmStages: readonly n
 
 function readLabels(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels'> {
   const entries = Object.entries(readObject(raw.id2label, 'id2label') ?? {});
-  // transformers: num_labels is the number of names when there are names, else the key, else 2.
-  const labels = entries.length > 0 ? entries.length : count(2)(raw.num_labels, 'num_labels');
+  // transformers: num_labels is the number of names when there are names, else the key, else 2. Ours have names for gaps, too.
+  const isCounted = entries.length > 0 && !isOwn(raw);
+  const labels = isCounted ? entries.length : count(2)(raw.num_labels, 'num_labels');
   const id2label: Record<number, string> = {};
   for (let label = 0; label < labels; label++) id2label[label] = `LABEL_${label}`;
   for (const [label, name] of entries) {
@@ -191,12 +195,15 @@ function checkHeads(config: Fields<typeof commonFields>): void {
 /** A family's configuration class: `read` turns config.json's keys into the config that the models take. */
 function configClass<Config extends BaseConfig>(read: (raw: RawConfig) => Config) {
   return {
-    /** A config out of any of config.json's keys; the others have the class's defaults. @throws ConfigError naming the key. */
-    from(raw: RawConfig = {}): Config {
+    /**
+     * A config out of any of config.json's keys, or out of a config; the others have the class's defaults.
+     * @throws ConfigError naming the key
+     */
+    from(raw: ConfigInput<Config> = {}): Config {
       if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
         throw new ConfigError(`config: expected an object, got ${describe(raw)}`);
       }
-      return read(raw);
+      return read(raw as RawConfig);
     },
 
     /** A config around a backbone's config (`{ model_type: 'resnet', … }`). @throws ConfigError naming the key. */
@@ -246,11 +253,37 @@ const HUB_RESNETS: Readonly<Record<string, RawConfig>> = {
   'microsoft/resnet-152': { depths: [3, 8, 36, 3] },
 };
 
+/** Whether it is a config that was read before: a config.json has the name of a backbone there. */
+const isOwn = (raw: RawConfig) => typeof raw.backbone === 'object' && raw.backbone !== null;
+
+/** The backbone of a config that was read before. */
+function readOwnBackbone(own: RawConfig): BackboneConfig {
+  const inChannels = count(3)(own.inChannels, 'backbone.inChannels');
+  const dilation = flag(false)(own.dilation, 'backbone.dilation');
+  if (own.kind === 'mobilenetv3') {
+    const blockActivations = flag(false)(own.blockActivations, 'backbone.blockActivations');
+    const outStages = readTimmStages(own.outStages, ALL_STAGES);
+    return { kind: 'mobilenetv3', inChannels, blockActivations, dilation, outStages };
+  }
+  const raw = {
+    embedding_size: own.embeddingSize,
+    hidden_sizes: own.hiddenSizes,
+    depths: own.depths,
+    layer_type: own.layerType,
+    hidden_act: own.activation,
+    downsample_in_first_stage: own.downsampleInFirstStage,
+    downsample_in_bottleneck: own.downsampleInBottleneck,
+    out_indices: own.outStages,
+  };
+  return { ...readTransformersResNet(raw, inChannels), dilation };
+}
+
 /**
  * The backbone of a config in any of its spellings: timm by name (v4: `backbone`, `dilation`, `backbone_kwargs`; v5:
  * `backbone_config` of type `timm_backbone`) or a transformers ResNet (`backbone_config` of type `resnet`, or by name).
  */
 function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneConfig {
+  if (isOwn(raw)) return readOwnBackbone(raw.backbone as RawConfig);
   const nested = readObject(raw.backbone_config, 'backbone_config');
   const inChannels = count(3)(nested?.num_channels ?? raw.num_channels, 'num_channels');
   const nestedType = nested?.model_type;

@@ -4,7 +4,7 @@ import { concatenate } from '../kernels/index.ts';
 import type { BaseConfig } from './configuration.ts';
 import { type ForwardInputs, type GraphInputs, inputNames } from './inputs.ts';
 import { computeLoss, type LossKind } from './losses/compute-loss.ts';
-import { checkTargets, type ImageTargets } from './losses/matcher.ts';
+import { type ImageTargets, ownTargets } from './losses/matcher.ts';
 import { type OnHost, PreTrainedModel } from './pretrained.ts';
 import type { DecoderTrace, Memory } from './transformer.ts';
 
@@ -115,9 +115,9 @@ export abstract class DetectionModel<
     checkOptionNames(inputs, [...inputNames, 'labels'], 'forward');
     const { labels, ...unlabelled } = inputs;
     if (labels === undefined) return (await this.run(unlabelled, false)) as OnHost<Outputs> & LossOutputs;
-    checkTargets(labels); // Before the pass, whose work would be lost.
+    const targets = ownTargets(labels); // Checked before the pass, whose work would be lost.
     const outputs = await this.run(unlabelled, this.config.auxiliary_loss);
-    const { loss, lossDict } = computeLoss(this.lossKind, outputs, labels, this.config);
+    const { loss, lossDict } = computeLoss(this.lossKind, outputs, targets, this.config);
     return { ...outputs, loss: scalar(loss), loss_dict: mapValues(lossDict, scalar) };
   }
 

@@ -7,7 +7,7 @@ import {
   ShapeError,
   type Tensor,
 } from '../engine/index.ts';
-import { checkOptionNames } from '../engine/options.ts';
+import { checkFlag, checkOptionNames } from '../engine/options.ts';
 import type { BaseConfig } from './configuration.ts';
 
 /*
@@ -15,7 +15,8 @@ import type { BaseConfig } from './configuration.ts';
  * B batch, H x W padded image, S feature cells, Q queries, D = d_model.
  */
 
-type MaskData = Int32Array | Float32Array | Uint8Array | BigInt64Array;
+/** 0 hides, anything else shows. */
+export type MaskData = Int32Array | Float32Array | Uint8Array | BigInt64Array;
 
 /** The arguments of HuggingFace's `forward`, in camelCase. */
 export interface ForwardInputs {
@@ -34,8 +35,8 @@ export interface ForwardInputs {
   readonly decoderAttentionMask?: HostTensor<MaskData> | undefined;
   /** The encoder's result from an earlier pass, [B, S, D]; the encoder is skipped. */
   readonly encoderOutputs?: { readonly last_hidden_state: HostTensor } | undefined;
-  readonly outputHiddenStates?: boolean;
-  readonly outputAttentions?: boolean;
+  readonly outputHiddenStates?: boolean | undefined;
+  readonly outputAttentions?: boolean | undefined;
 }
 
 export const inputNames: readonly string[] = Object.keys({
@@ -89,6 +90,8 @@ export function upload(
   if (decoderAttentionMask !== undefined) {
     sizes.check('decoderAttentionMask', decoderAttentionMask, ['B', queries], MASK_ARRAYS);
   }
+  const { outputHiddenStates, outputAttentions } = inputs;
+  for (const [name, flag] of Object.entries({ outputHiddenStates, outputAttentions })) checkFlag(flag, name, 'forward');
   const memory = encoderOutputs?.last_hidden_state;
   if (encoderOutputs !== undefined) sizes.check('encoderOutputs.last_hidden_state', memory, ['B', 'S', width]);
 
@@ -106,8 +109,8 @@ export function upload(
     decoderInputsEmbeds: optional(decoderInputsEmbeds),
     decoderAttentionMask: optional(decoderAttentionMask && toFloats(decoderAttentionMask)),
     memory: optional(memory),
-    outputHiddenStates: inputs.outputHiddenStates ?? config.output_hidden_states,
-    outputAttentions: inputs.outputAttentions ?? config.output_attentions,
+    outputHiddenStates: outputHiddenStates ?? config.output_hidden_states,
+    outputAttentions: outputAttentions ?? config.output_attentions,
     auxiliaryOutputs,
   };
 }

@@ -1,5 +1,5 @@
 import { describe, type HostTensor, OptionError } from '../engine/index.ts';
-import { checkFraction, checkOptionNames } from '../engine/options.ts';
+import { checkFlag, checkFraction, checkOptionNames } from '../engine/options.ts';
 import { AutoImageProcessor, AutoModelForImageSegmentation, AutoModelForObjectDetection } from './auto.ts';
 import { CallsInFlight } from './calls-in-flight.ts';
 import type { Image, ImageDataLike } from './images/image.ts';
@@ -27,28 +27,28 @@ export interface DetectedSegment {
 
 export interface DetectOptions {
   /** Objects with a higher score are reported, 0 … 1; default 0.5. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** Whether boxes are given as parts of the picture, 0 … 1, and not in pixels; default false. */
-  readonly percentage?: boolean;
+  readonly percentage?: boolean | undefined;
 }
 
 export interface SegmentOptions {
   /** Default panoptic. */
-  readonly subtask?: 'panoptic' | 'instance' | 'semantic';
+  readonly subtask?: 'panoptic' | 'instance' | 'semantic' | undefined;
   /** Queries with a higher score are kept, 0 … 1; default 0.9, as in transformers' pipeline. Not for semantic segmentation. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /**
    * Score times probability from which on a pixel counts as part of a query's whole mask, 0 … 1; default 0.5. It decides
    * which segments are dropped, not which pixels they get.
    */
-  readonly maskThreshold?: number;
+  readonly maskThreshold?: number | undefined;
   /** Segments that do not keep more than this part of their whole mask are dropped, 0 … 1; default 0.5. */
-  readonly overlapMaskAreaThreshold?: number;
+  readonly overlapMaskAreaThreshold?: number | undefined;
 }
 
 /**
  * A loaded pipeline: call it as often as needed, then `dispose()` it. One picture gives one list, several give several: each
- * is run by itself, so that it gives what it gives alone. Pixels and bytes count as they are at the call. Unknown options are
+ * is run by itself, so that it gives what it gives alone. Pixels, bytes and options count as they are at the call. Unknown options are
  * an OptionError.
  */
 export interface Pipeline<Options, Result> {
@@ -163,22 +163,21 @@ function checkOptions(options: Options, known: readonly (keyof Options)[]): void
   for (const name of ['threshold', 'maskThreshold', 'overlapMaskAreaThreshold'] as const) {
     if (options[name] !== undefined) checkFraction(options[name], name, 'pipeline');
   }
-  const { subtask = 'panoptic', percentage = false } = options;
+  const { subtask = 'panoptic', percentage } = options;
   if (!['panoptic', 'instance', 'semantic'].includes(subtask)) {
     throw new OptionError(`subtask: expected panoptic, instance or semantic, got ${describe(subtask)}`);
   }
-  if (typeof percentage !== 'boolean') {
-    throw new OptionError(`pipeline: expected percentage to be true or false, got ${describe(percentage)}`);
-  }
+  checkFlag(percentage, 'percentage', 'pipeline');
 }
 
 function callable({ model, optionNames, process }: Loaded): unknown {
   const calls = new CallsInFlight();
   const run = async (input: PipelineInput | readonly PipelineInput[], options: Options) => {
     checkOptions(options, optionNames);
-    if (!Array.isArray(input)) return process(await readPicture(snapshot(input as PipelineInput)), options);
+    const own = { ...options };
+    if (!Array.isArray(input)) return process(await readPicture(snapshot(input as PipelineInput)), own);
     const results: unknown[][] = [];
-    for (const item of input.map(snapshot)) results.push(await process(await readPicture(item), options));
+    for (const item of input.map(snapshot)) results.push(await process(await readPicture(item), own));
     return results;
   };
   const dispose = async () => {

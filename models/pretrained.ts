@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
+  checkHostTensor,
   Device,
   type DeviceChoice,
   DeviceError,
@@ -9,10 +10,12 @@ import {
   deviceChoices,
   elementCount,
   FileError,
+  formatShape,
   type HostTensor,
   OptionError,
   OutOfMemoryError,
   ShapeError,
+  sameShape,
   Tensor,
   tensorsIn,
 } from '../engine/index.ts';
@@ -29,7 +32,7 @@ import {
   type WeightSource,
 } from '../weights/index.ts';
 import { CallsInFlight } from './calls-in-flight.ts';
-import type { BaseConfig, RawConfig } from './configuration.ts';
+import type { BaseConfig, ConfigInput, RawConfig } from './configuration.ts';
 import { type ForwardInputs, type GraphInputs, upload } from './inputs.ts';
 import { Module, namedParameters, type ReadParameter } from './module.ts';
 import { overlayBackbone, randomSource } from './random-weights.ts';
@@ -52,7 +55,7 @@ export interface LoadOptions {
    * Where the model runs: a device, which may serve several models and stays when they are disposed, or the kind of one that
    * the model creates and destroys. Default `auto`.
    */
-  readonly device?: Device | DeviceChoice;
+  readonly device?: Device | DeviceChoice | undefined;
 }
 
 /** How a checkpoint is found and where the model goes. */
@@ -60,12 +63,13 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {}
 
 export interface RandomOptions extends LoadOptions {
   /** Seed of the random initialisation; default 0. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** A checkpoint (file or folder) of the backbone alone, in timm's or transformers' names. */
-  readonly backboneWeights?: string;
+  readonly backboneWeights?: string | undefined;
 }
 
-interface ModelClass<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>> {
+/** A class of models, as `fromPretrained` and its kin are called on. */
+export interface ModelClass<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>> {
   new (config: Config): Model;
   readConfig(raw: RawConfig): Config;
 }
@@ -115,7 +119,7 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
   /** Loads a model from a config and any source of named weights (a checkpoint, synthetic weights, your own). */
   static async fromSource<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
     this: ModelClass<Config, Model>,
-    raw: RawConfig,
+    config: ConfigInput<Config>,
     source: WeightSource,
     options: LoadOptions = {},
   ): Promise<Model> {
@@ -123,7 +127,7 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     if (!(source?.tensors instanceof Map) || typeof source.read !== 'function') {
       throw new OptionError(`fromSource: expected a source { name, tensors, read }, got ${describe(source)}`);
     }
-    return new this(this.readConfig(raw)).#loadFrom(source, options.device);
+    return new this(this.readConfig(config as RawConfig)).#loadFrom(source, options.device);
   }
 
   /**
@@ -132,14 +136,14 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
    */
   static async fromConfig<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
     this: ModelClass<Config, Model>,
-    raw: RawConfig,
+    config: ConfigInput<Config>,
     options: RandomOptions = {},
   ): Promise<Model> {
     checkLoadOptions(options, ['device', 'seed', 'backboneWeights'], 'fromConfig');
     const { device, seed = 0, backboneWeights } = options;
     if (!Number.isInteger(seed))
       throw new OptionError(`fromConfig: expected a whole number as seed, got ${describe(seed)}`);
-    const model = new this(this.readConfig(raw));
+    const model = new this(this.readConfig(config as RawConfig));
     const random = randomSource(new Map(checkpointParameters(model)), model.config, seed);
     if (backboneWeights === undefined) return model.#loadFrom(random, device);
     const backbone = await openCheckpoint(backboneWeights);
@@ -153,7 +157,9 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
   /** Where the weights are. @throws DeviceError before they are loaded. */
   get device(): Device {
     if (this.#device === undefined)
-      throw new DeviceError(`${this.constructor.name}: expected a loaded model, got none`);
+      throw new DeviceError(
+        `${this.constructor.name}: expected a model of fromPretrained, fromConfig or fromSource, got one without weights`,
+      );
     return this.#device;
   }
 
@@ -169,7 +175,14 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     this.#ownsDevice = !(device instanceof Device);
     this.#device = device instanceof Device ? device : await Device.create({ device: device ?? 'auto' });
     try {
-      await this.load(this.#device, parameter => canonical.read(names.get(parameter)!));
+      await this.load(this.#device, async parameter => {
+        const name = names.get(parameter)!;
+        const host = await canonical.read(name);
+        const where = `${source.name}: tensor "${name}"`;
+        checkHostTensor(host, where, Float32Array);
+        if (sameShape(host.shape, parameter.shape)) return host;
+        throw new ShapeError(`${where}: expected ${formatShape(parameter.shape)}, got ${formatShape(host.shape)}`);
+      });
       await this.#device.finish(this.tensors());
       return this;
     } catch (error) {

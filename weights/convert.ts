@@ -1,8 +1,8 @@
 // Rewriting a checkpoint as the hub would have it (Node only).
 import { copyFile, mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { listNames } from '../engine/describe.ts';
-import { FileError } from '../engine/errors.ts';
+import { describe, listNames } from '../engine/describe.ts';
+import { FileError, OptionError } from '../engine/errors.ts';
 import { elementCount } from '../engine/host-tensor.ts';
 import { checkOptionNames } from '../engine/options.ts';
 import { openCheckpoint } from './checkpoint.ts';
@@ -18,9 +18,9 @@ const companionFiles = ['config.json', 'preprocessor_config.json'];
 
 export interface ConvertOptions {
   /** A config.json for weights that come without one (the original repositories' files). */
-  readonly config?: string;
+  readonly config?: string | undefined;
   /** Gives up before the next tensor, leaving nothing behind. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface ConvertResult {
@@ -41,7 +41,7 @@ export interface ConvertResult {
  * @param source anything `openCheckpoint` opens
  * @param destination a folder that does not exist yet, or is empty
  * @throws FileError when the source cannot be read, or the destination is taken or cannot be written
- * @throws OptionError for an unknown option; the signal's reason when it aborts
+ * @throws OptionError for an unknown option or what is no path; the signal's reason when it aborts
  */
 export async function convertCheckpoint(
   source: string,
@@ -49,6 +49,10 @@ export async function convertCheckpoint(
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
   checkOptionNames(options, ['config', 'signal'], 'convertCheckpoint');
+  for (const [name, value] of Object.entries({ source, destination })) {
+    if (typeof value === 'string') continue;
+    throw new OptionError(`convertCheckpoint: expected ${name} to be a path, got ${describe(value)}`);
+  }
   await checkDestination(destination);
   const checkpoint = await openCheckpoint(source);
   try {

@@ -1,8 +1,15 @@
 // The safetensors format: 8 bytes header length, a JSON header, then the tensors' bytes without gaps.
 // Source: https://github.com/huggingface/safetensors (README "Format" and the validation in safetensors/src/tensor.rs).
 import { describe } from '../engine/describe.ts';
-import { FileError } from '../engine/errors.ts';
-import { elementCount, formatShape, type HostTensor, isShape, type NumericArray } from '../engine/host-tensor.ts';
+import { FileError, OptionError } from '../engine/errors.ts';
+import {
+  elementCount,
+  formatShape,
+  type HostTensor,
+  isShape,
+  type NumericArray,
+  type OwnBytes,
+} from '../engine/host-tensor.ts';
 import { type ByteSource, memoryBytes, readRange } from './bytes.ts';
 import {
   compareFileOrder,
@@ -26,9 +33,14 @@ interface Header {
 
 /**
  * Opens a safetensors file held in memory. The bytes are shared, not copied.
- * @throws FileError naming `name`, the tensor and the byte, when the file departs from the format in any way
+ * @throws FileError naming `name`, the tensor and the byte, when the file departs from the format in any way; OptionError for
+ *   what are no bytes
  */
-export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Checkpoint {
+export function parseSafetensors(file: Uint8Array | ArrayBuffer, name = 'safetensors'): Checkpoint {
+  const bytes = file instanceof ArrayBuffer ? new Uint8Array(file) : file;
+  if (!(bytes instanceof Uint8Array)) {
+    throw new OptionError(`parseSafetensors: expected a file's bytes, got ${describe(bytes)}`);
+  }
   const headerEnd = readHeaderEnd(bytes.subarray(0, LENGTH_BYTES), bytes.byteLength, name);
   const header = parseHeader(bytes.subarray(LENGTH_BYTES, headerEnd), bytes.byteLength, name);
   return checkpointOf(memoryBytes(bytes, name), header);
@@ -281,7 +293,7 @@ const isSurrogate = (unit: number) => unit >= 0xd800 && unit <= 0xdfff;
 export function encodeSafetensors(
   tensors: Iterable<readonly [name: string, tensor: HostTensor<NumericArray> & { readonly dtype?: string }]>,
   metadata: Readonly<Record<string, string>> = {},
-): Uint8Array {
+): OwnBytes {
   const layout = layOutSafetensors('safetensors', tensors, metadata);
   const file = new Uint8Array(layout.size);
   file.set(layout.head);

@@ -15,7 +15,8 @@ export interface WeightSource {
   readonly name: string;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /**
-   * Reads one tensor, converted to float32 (integers and float64 are rounded to nearest, booleans become 0 and 1).
+   * Reads one tensor, converted to float32 (integers and float64 are rounded to nearest, booleans become 0 and 1), into an
+   * array of its own: what was read before is still needed.
    * @throws FileError when there is no such tensor or the file cannot be read
    */
   read(name: string): Promise<HostTensor<Float32Array>>;

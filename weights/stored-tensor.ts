@@ -31,7 +31,7 @@ export async function readNative(
   const location = { file: bytes.name, tensor: name, byte: stored.begin };
   const data = allocate(stored, stored.type.native, location);
   await bytes.read(bytesOf(data), stored.begin);
-  return { shape: stored.shape, data };
+  return { shape: [...stored.shape], data };
 }
 
 /** Reads a stored tensor as float32, holding no more than a small chunk beyond the result. */
@@ -44,7 +44,7 @@ export async function readFloat32(
   const data = allocate(stored, Float32Array, location);
   if (stored.type.name === 'F32') {
     await bytes.read(bytesOf(data), stored.begin);
-    return { shape: stored.shape, data };
+    return { shape: [...stored.shape], data };
   }
   const chunk = new stored.type.native(Math.min(CHUNK_ELEMENTS, data.length));
   for (let start = 0; start < data.length; start += CHUNK_ELEMENTS) {
@@ -52,7 +52,7 @@ export async function readFloat32(
     await bytes.read(bytesOf(part), stored.begin + start * stored.type.bytes);
     stored.type.toFloat32(part, data.subarray(start, start + part.length));
   }
-  return { shape: stored.shape, data };
+  return { shape: [...stored.shape], data };
 }
 
 /** The bytes of an array, shared with it. */

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { Device } from '../device.ts';
+import { Device, type DeviceOptions } from '../device.ts';
 import { DeviceError, DeviceLostError, OutOfMemoryError } from '../errors.ts';
 import { passFailureOn, type Step, spoil, UntoldFailure } from '../failure.ts';
 import type { DataType, HostTensor } from '../host-tensor.ts';
@@ -84,7 +84,7 @@ export class CpuDevice extends Device {
   }
 
   /** @throws OutOfMemoryError if no address space can be had, DeviceError if the threads can't. */
-  static async open(options: { threads?: number; revectorize?: boolean } = {}): Promise<CpuDevice> {
+  static async open(options: Pick<DeviceOptions, 'threads' | 'revectorize'> = {}): Promise<CpuDevice> {
     const { threads = availableParallelism(), revectorize = false } = options;
     const kernels = await loadKernelModule({ revectorize });
     const { memory, maximumPages } = reserveMemory();
@@ -126,7 +126,7 @@ export class CpuDevice extends Device {
       await this.#settle([storage]);
       this.assertAlive();
       copyBytes(new Uint8Array(this.#memory.buffer, storage.address, byteLength), data.buffer, 0);
-      return { shape, data };
+      return { shape: [...shape], data };
     } finally {
       this.dereference(storage);
     }

@@ -242,7 +242,7 @@ export class WebGpuDevice extends Device {
         [copied],
       );
       new Uint8Array(data.buffer).set(new Uint8Array(destination.gpuBuffer.getMappedRange(0, byteLength)));
-      return { shape, data };
+      return { shape: [...shape], data };
     } finally {
       this.accountFor(-byteLength);
       if (this.lost === undefined) {

@@ -29,9 +29,9 @@ import {
 
 export interface CocoEvaluatorOptions {
   /** What detections are compared by; `['bbox']` unless told. */
-  readonly iouTypes?: readonly IouType[];
+  readonly iouTypes?: readonly IouType[] | undefined;
   /** How exactly each keypoint can be located, as a share of the object's size; COCO's 17 of a person unless told. */
-  readonly keypointSigmas?: readonly number[];
+  readonly keypointSigmas?: readonly number[] | undefined;
 }
 
 /** Precision and recall over every setting; -1 where there is nothing to be found. */
@@ -210,8 +210,12 @@ export class CocoEvaluator {
     this.#addImages(byImage);
   }
 
-  /** Precision and recall over all images so far; computed anew only after further images. */
+  /** Precision and recall over all images so far; computed anew only after further images. The caller's own. */
   accumulate(iouType: IouType = this.#iouTypes[0]!): CocoAccumulation {
+    return structuredClone(this.#accumulate(iouType));
+  }
+
+  #accumulate(iouType: IouType): CocoAccumulation {
     const known = this.#accumulations.get(iouType);
     if (known !== undefined) return known;
     const evaluations = this.#evaluations.get(iouType);
@@ -230,7 +234,7 @@ export class CocoEvaluator {
 
   /** The familiar numbers over all images so far, and their table. */
   summarize(iouType: IouType = this.#iouTypes[0]!): CocoSummary {
-    const accumulation = this.accumulate(iouType);
+    const accumulation = this.#accumulate(iouType);
     const values = METRICS[iouType].map(metric => ({ metric, value: metricValue(accumulation, metric) }));
     const [mean] = METRICS[iouType] as readonly [Metric, ...Metric[]];
     return {

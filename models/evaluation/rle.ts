@@ -50,7 +50,7 @@ export function rleFromMask(mask: ArrayLike<number>, height: number, width: numb
   let run = 0;
   for (let x = 0; x < width; x++) {
     for (let y = 0, pixel = x; y < height; y++, pixel += width) {
-      if ((mask[pixel] !== 0) !== foreground) {
+      if ((Number(mask[pixel]) !== 0) !== foreground) {
         counts.push(run);
         run = 0;
         foreground = !foreground;
@@ -397,7 +397,7 @@ function mergeAll(where: string, rles: readonly Rle[], combine: Combine): Rle {
   }
   const [only] = merged;
   if (only === undefined) throw new OptionError(`${where}: expected at least one mask, got none`);
-  return only;
+  return { ...only, counts: only.counts.slice() };
 }
 
 function mergeRuns(a: Rle, b: Rle, combine: Combine): Rle {

@@ -1,5 +1,6 @@
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
+import type { HostTensor } from '../../engine/host-tensor.ts';
 import { Canvas, type Color, grow, type Rectangle } from './canvas.ts';
 import { asImage, type Image, type ImageDataLike } from './image.ts';
 import { drawLegend, layOutLegend, legendBackground } from './legend.ts';
@@ -15,7 +16,7 @@ export interface DetectionToDraw {
   /** Decides the colour. */
   readonly labelId: number;
   /** 0 … 1, shown after the label. */
-  readonly score?: number;
+  readonly score?: number | undefined;
   /** Left, top, right, bottom in pixels of the image. */
   readonly box: ArrayLike<number>;
 }
@@ -25,7 +26,7 @@ export interface SegmentToDraw {
   readonly id: number;
   readonly label: string;
   readonly labelId: number;
-  readonly score?: number;
+  readonly score?: number | undefined;
 }
 
 /**
@@ -67,17 +68,19 @@ export function drawDetections(picture: Image | ImageDataLike, detections: reado
  * Draws a segmentation over a copy of `picture`: every segment tinted and outlined in its colour, with a tag where it is
  * large enough for one, and a legend of the classes below the picture. Small pictures are enlarged by a whole factor.
  *
- * @throws ShapeError when the fields of `picture` or of `map` disagree, or the two have different sizes; OptionError for
+ * @param segmentation ids by pixel: [H, W] of a post-processor, or `{ width, height, data }`
+ * @throws ShapeError when the fields of `picture` or of the map disagree, or the two have different sizes; OptionError for
  *   segments that are no list
  */
 export function drawSegmentation(
   picture: Image | ImageDataLike,
-  map: SegmentationMap,
+  segmentation: SegmentationMap | HostTensor<Int32Array>,
   segments: readonly SegmentToDraw[],
 ): Image {
   const image = asImage(picture, 'drawSegmentation');
   checkItems(segments, '{ id, label, labelId, score }', 'drawSegmentation');
   const { width, height } = image;
+  const map = mapOf(segmentation);
   if (map?.width !== width || map.height !== height || map.data?.length !== width * height) {
     throw new ShapeError(
       `drawSegmentation: expected a map of ${height} x ${width}, got ${map?.height} x ${map?.width} with ${map?.data?.length} ids`,
@@ -114,6 +117,12 @@ export function drawSegmentation(
   }
   tags.draw();
   return canvas.toImage();
+}
+
+function mapOf(segmentation: SegmentationMap | HostTensor<Int32Array>): SegmentationMap | undefined {
+  if (typeof segmentation !== 'object' || segmentation === null || !('shape' in segmentation)) return segmentation;
+  const [height, width] = segmentation.shape as [number, number];
+  return { height, width, data: segmentation.data };
 }
 
 /** Checks what detections and segments have in common. */
@@ -156,7 +165,7 @@ function outline(box: ArrayLike<number>, factor: number, canvas: Canvas): Rectan
 
 const areaOf = ({ left, top, right, bottom }: Rectangle) => (right - left) * (bottom - top);
 
-function tagText({ label, score }: { label: string; score?: number }): string {
+function tagText({ label, score }: Pick<DetectionToDraw, 'label' | 'score'>): string {
   return score === undefined ? label : `${label} ${score.toFixed(2)}`;
 }
 

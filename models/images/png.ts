@@ -5,6 +5,7 @@
 import { constants, inflateSync } from 'node:zlib';
 import { PNG } from 'pngjs';
 import { FileError } from '../../engine/errors.ts';
+import type { OwnBytes } from '../../engine/host-tensor.ts';
 import { callCodec, type PictureFile } from './codec.ts';
 import { checkImage, type Image, toRgb } from './image.ts';
 import { exifOrientation } from './orientation.ts';
@@ -175,7 +176,7 @@ function highBytes(samples: ArrayLike<number>): Uint8Array {
 }
 
 /** The bytes of a PNG file of `image` (8 bits; grey, RGB or RGBA by its channels). Throws `ShapeError`. */
-export function encodePng(image: Image): Uint8Array {
+export function encodePng(image: Image): OwnBytes {
   checkImage(image, 'encodePng');
   const { width, height, channels, data } = image;
   const colorType = channels === 1 ? GREY : channels === 3 ? RGB : RGBA;
@@ -187,5 +188,5 @@ export function encodePng(image: Image): Uint8Array {
     filterType: 2,
     deflateStrategy: constants.Z_RLE,
     deflateLevel: 1,
-  });
+  }) as OwnBytes;
 }

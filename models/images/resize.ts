@@ -242,7 +242,7 @@ function checkResize(
  */
 export function resize(image: Image, height: number, width: number, filter: ResampleFilter = 'bilinear'): Image {
   checkResize(image, height, width, filter, resampleFilters, 'resize');
-  if (height === image.height && width === image.width) return image;
+  if (height === image.height && width === image.width) return { ...image, data: image.data.slice() };
   if (filter === 'nearest') return pick(image, height, width, pillowNearest);
   const kernel = kernels[filter];
   if (image.height > 100 * image.width && height < image.height) {
@@ -270,7 +270,7 @@ export function resizeTorchvision(
   filter: TorchvisionFilter = 'bilinear',
 ): Image {
   checkResize(image, height, width, filter, torchvisionFilters, 'resizeTorchvision');
-  if (height === image.height && width === image.width) return image;
+  if (height === image.height && width === image.width) return { ...image, data: image.data.slice() };
   if (filter === 'nearest') return pick(image, height, width, torchNearest);
   return resample(image, height, width, kernels[filter], torchPrecision);
 }

@@ -4,9 +4,9 @@
  */
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { checkHostTensor, formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { checkHostTensor, formatShape, type HostTensor, type NumericArray } from '../../engine/host-tensor.ts';
 import { getOrInsert } from '../../engine/maps.ts';
-import { checkNumber, checkOptionNames } from '../../engine/options.ts';
+import { checkNumber } from '../../engine/options.ts';
 import { boxDistance, generalizedBoxIou, requireValidBoxes } from './boxes.ts';
 import { linearSumAssignment } from './linear-sum-assignment.ts';
 
@@ -26,7 +26,7 @@ export interface ImageTargets {
   readonly masks?: HostTensor<Uint8Array>;
 }
 
-/** Weights of the three parts of a pair's cost. */
+/** Weights of the three parts of a pair's cost, among others in a model's config. */
 export interface MatchingCosts {
   readonly class_cost: number;
   readonly bbox_cost: number;
@@ -78,8 +78,7 @@ export function hungarianMatcher(
   kind: keyof typeof CLASS_COSTS,
 ): Matching[] {
   const costNames = ['class_cost', 'bbox_cost', 'giou_cost'] as const;
-  checkOptionNames(costs, costNames, 'hungarianMatcher');
-  for (const name of costNames) checkNumber(costs[name], name, 'hungarianMatcher');
+  for (const name of costNames) checkNumber(costs?.[name], name, 'hungarianMatcher');
   if (!Object.hasOwn(CLASS_COSTS, kind)) {
     throw new OptionError(`hungarianMatcher: expected ${Object.keys(CLASS_COSTS).join(' or ')}, got ${describe(kind)}`);
   }
@@ -146,6 +145,19 @@ export function checkTargets(targets: readonly ImageTargets[]): void {
       throw new ShapeError(`${where}.masks: expected [${count}, H, W], got ${formatShape(masks.shape)}`);
     }
   }
+}
+
+/** A copy, which stays as the targets are now. @throws as `checkTargets` */
+export function ownTargets(targets: readonly ImageTargets[]): ImageTargets[] {
+  checkTargets(targets);
+  const copy = <Data extends NumericArray>({ shape, data }: HostTensor<Data>): HostTensor<Data> => {
+    return { shape: [...shape], data: data.slice() as Data };
+  };
+  return targets.map(({ classLabels, boxes, masks }) => ({
+    classLabels: 'data' in classLabels ? copy(classLabels) : [...classLabels],
+    boxes: copy(boxes),
+    ...(masks !== undefined && { masks: copy(masks) }),
+  }));
 }
 
 /** Checks that predictions and targets fit together; returns B, Q and C. */

@@ -3,7 +3,7 @@
 // B batch, Q queries, C columns of class logits, N detections kept
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { formatShape, type HostTensor, sameShape } from '../../engine/host-tensor.ts';
+import { elementCount, formatShape, type HostTensor, isShape, sameShape } from '../../engine/host-tensor.ts';
 import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { checkSizes, type ImageSize } from './image-size.ts';
 import { probability } from './probability.ts';
@@ -28,14 +28,14 @@ export interface Detections {
 
 export interface ObjectDetectionOptions {
   /** Detections with a higher score are kept, 0 … 1. Default 0.5. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** Original size of each image; boxes are scaled to it. */
-  readonly targetSizes?: readonly ImageSize[];
+  readonly targetSizes?: readonly ImageSize[] | undefined;
 }
 
 export interface TopKDetectionOptions extends ObjectDetectionOptions {
   /** How many pairs of query and class are considered, best first. Default 100. */
-  readonly topK?: number;
+  readonly topK?: number | undefined;
 }
 
 /** The threshold that even a score of 0 passes: transformers 4's post-processors keep all. */
@@ -141,16 +141,8 @@ function checkDetectionOutputs(
   leastColumns: number,
 ): { batch: number; queries: number; columns: number } {
   const [batch, queries, columns] = checkLogits(outputs, where, leastColumns);
-  const { pred_boxes: boxes } = outputs;
-  if (
-    boxes === undefined ||
-    !sameShape(boxes.shape, [batch, queries, 4]) ||
-    boxes.data.length !== batch * queries * 4
-  ) {
-    throw new ShapeError(
-      `${where}: expected pred_boxes [${batch}, ${queries}, 4], got ${boxes === undefined ? 'none' : formatShape(boxes.shape)}`,
-    );
-  }
+  const expected = `pred_boxes [${batch}, ${queries}, 4]`;
+  checkOutput(outputs.pred_boxes, shape => sameShape(shape, [batch, queries, 4]), expected, where);
   return { batch, queries, columns };
 }
 
@@ -167,21 +159,24 @@ export function checkLogits(
     const got = outputs instanceof Promise ? 'a promise, which is to be awaited' : describe(outputs);
     throw new OptionError(`${where}: expected the outputs of a model, got ${got}`);
   }
-  const { logits } = outputs;
-  const [batch, queries, columns] = logits?.shape ?? [];
-  if (
-    logits?.shape.length !== 3 ||
-    batch === undefined ||
-    queries === undefined ||
-    columns === undefined ||
-    columns < leastColumns ||
-    logits.data.length !== batch * queries * columns
-  ) {
-    throw new ShapeError(
-      `${where}: expected logits [B, Q, C] with at least ${leastColumns} columns, got ${logits === undefined ? 'none' : formatShape(logits.shape)}`,
-    );
-  }
-  return [batch, queries, columns];
+  const fits = (shape: readonly number[]) => shape.length === 3 && shape[2]! >= leastColumns;
+  checkOutput(outputs.logits, fits, `logits [B, Q, C] with at least ${leastColumns} columns`, where);
+  return outputs.logits.shape as [number, number, number];
+}
+
+/** @throws ShapeError unless `output` is a tensor of floats whose shape fits */
+export function checkOutput(
+  output: HostTensor | undefined,
+  fits: (shape: readonly number[]) => boolean,
+  expected: string,
+  where: string,
+): void {
+  const { shape, data } = (output ?? {}) as Partial<HostTensor>;
+  const refuse = (got: string) => new ShapeError(`${where}: expected ${expected}, got ${got}`);
+  if (shape === undefined) throw refuse(output === undefined ? 'none' : describe(output));
+  if (!isShape(shape) || !fits(shape)) throw refuse(formatShape(shape));
+  if (!(data instanceof Float32Array)) throw refuse(`data of ${describe(data)} instead of a Float32Array`);
+  if (data.length !== elementCount(shape)) throw refuse(`${data.length} values`);
 }
 
 /** Softmax of one row, rounded to float32 at the steps where PyTorch rounds: labels hang on scores that are equal then. */

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, FileError, OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
-import { checkOptionNames } from '../../engine/options.ts';
+import { checkFlag, checkOptionNames } from '../../engine/options.ts';
 import { type HubOptions, hubOptionNames, readJson } from '../../weights/index.ts';
 import { asImage, type Image, type ImageDataLike, toRgb } from '../images/image.ts';
 import { type ResampleFilter, resize, resizeTorchvision, type TorchvisionFilter } from '../images/resize.ts';
@@ -39,24 +39,24 @@ export interface ProcessorOptions extends SettingsInput {
    * antialiased uint8 resize (without box and hamming) and one fused step, HuggingFace 5's default; bilinear pixel values
    * differ by up to 0.0175, a grey level.
    */
-  readonly backend?: 'pil' | 'torchvision';
+  readonly backend?: 'pil' | 'torchvision' | undefined;
   /**
    * `v5` (default): transformers 5. `v4`: transformers 4.34, which leaves labels alone when it pads, converts boxes
    * whenever it normalises, rounds the short edge before it computes the capped long edge, and drops Conditional
    * DETR's last class in semantic segmentation.
    */
-  readonly behaviour?: Behaviour;
+  readonly behaviour?: Behaviour | undefined;
 }
 
 export interface PreprocessOptions extends SettingsInput {
   /** COCO annotations, one for each picture, in the format that the setting `format` says. */
-  readonly annotations?: ImageAnnotation | readonly ImageAnnotation[];
+  readonly annotations?: ImageAnnotation | readonly ImageAnnotation[] | undefined;
   /** Whether labels get masks. Default: false for detection, true for panoptic annotations. */
-  readonly returnSegmentationMasks?: boolean;
+  readonly returnSegmentationMasks?: boolean | undefined;
   /** Folder of the PNG files that panoptic annotations name. */
-  readonly masksPath?: string;
+  readonly masksPath?: string | undefined;
   /** Those pictures themselves, one for each annotation, instead of `masksPath`. */
-  readonly masks?: readonly Image[];
+  readonly masks?: readonly Image[] | undefined;
 }
 
 /** The inputs of a model's `forward`. */
@@ -98,7 +98,7 @@ export abstract class ImageProcessor {
       throw new OptionError(`${where}: expected backend pil or torchvision, got ${backend}`);
     if (behaviour !== 'v5' && behaviour !== 'v4')
       throw new OptionError(`${where}: expected behaviour v5 or v4, got ${behaviour}`);
-    this.settings = parseConfig(config, where, settings);
+    this.settings = structuredClone(parseConfig(config, where, settings));
     this.backend = backend;
     this.behaviour = behaviour;
   }
@@ -263,7 +263,12 @@ function annotationsFor(
   { format }: ProcessorSettings,
 ): readonly ImageAnnotation[] | undefined {
   const given = options.annotations;
-  if (given === undefined || given === null) return undefined;
+  checkFlag(options.returnSegmentationMasks, 'returnSegmentationMasks', 'preprocess');
+  if (given === undefined || given === null) {
+    const alone = (['masks', 'masksPath'] as const).find(name => (options[name] ?? null) !== null);
+    if (alone === undefined) return undefined;
+    throw new OptionError(`preprocess: expected annotations beside ${alone}, got none`);
+  }
   const annotations = Array.isArray(given) ? (given as readonly ImageAnnotation[]) : [given as ImageAnnotation];
   if (annotations.length !== pictures.length) {
     throw new OptionError(

@@ -21,9 +21,9 @@ import {
 
 export interface LegacySegmentationOptions {
   /** Queries with a higher score are kept. Default 0.9. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** Pixels with a higher probability belong to the mask. Default 0.5. */
-  readonly maskThreshold?: number;
+  readonly maskThreshold?: number | undefined;
 }
 
 /** Masks that may overlap. */
@@ -118,11 +118,11 @@ export function legacyInstances<Result extends Detections>(
 
 export interface LegacyPanopticOptions {
   /** Original size of each image. Default: the processed sizes. */
-  readonly targetSizes?: readonly ImageSize[];
+  readonly targetSizes?: readonly ImageSize[] | undefined;
   /** Whether a label is a thing; stuff of one label is merged. Default: COCO's, things up to 90, stuff up to 200. */
-  readonly isThingMap?: Readonly<Record<number, boolean>>;
+  readonly isThingMap?: Readonly<Record<number, boolean>> | undefined;
   /** Queries with a higher score are kept. Default 0.85. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
 }
 
 /** One image in the form that the panoptic evaluator takes. */

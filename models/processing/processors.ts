@@ -3,6 +3,7 @@
 // B batch, Q queries, C columns of class logits, h x w masks, H x W target size
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { checkFlag } from '../../engine/options.ts';
 import {
   checkLogits,
   type DetectionOutputs,
@@ -72,7 +73,7 @@ abstract class FamilyImageProcessor extends ImageProcessor {
   ): ScoredSemanticSegmentation[];
   postProcessSemanticSegmentation(
     outputs: SegmentationOutputs,
-    options?: SemanticSegmentationOptions & { readonly returnSegmentationScores?: false },
+    options?: SemanticSegmentationOptions & { readonly returnSegmentationScores?: false | undefined },
   ): HostTensor<Int32Array>[];
   postProcessSemanticSegmentation(
     outputs: SegmentationOutputs,
@@ -101,17 +102,18 @@ abstract class FamilyImageProcessor extends ImageProcessor {
   ): EncodedSegmentation[];
   postProcessInstanceSegmentation(
     outputs: SegmentationOutputs,
-    options?: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: false },
+    options?: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: false | undefined },
   ): Segmentation[];
   postProcessInstanceSegmentation(
     outputs: SegmentationOutputs,
-    options?: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean },
+    options?: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean | undefined },
   ): Segmentation[] | EncodedSegmentation[];
   postProcessInstanceSegmentation(
     outputs: SegmentationOutputs,
-    options: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean } = {},
+    options: InstanceSegmentationOptions & { readonly returnCocoAnnotation?: boolean | undefined } = {},
   ): Segmentation[] | EncodedSegmentation[] {
     this.#checkSegments('postProcessInstanceSegmentation');
+    checkFlag(options?.returnCocoAnnotation, 'returnCocoAnnotation', 'postProcessInstanceSegmentation');
     const results = segmentInstances(outputs, options, 'postProcessInstanceSegmentation');
     if (!options.returnCocoAnnotation) return results;
     return results.map(({ segmentation, segmentsInfo }) => {

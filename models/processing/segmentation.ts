@@ -4,12 +4,12 @@
 // B batch, Q queries, C columns of class logits, h x w masks, H x W result
 
 import { describe } from '../../engine/describe.ts';
-import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
+import { OptionError } from '../../engine/errors.ts';
+import type { HostTensor } from '../../engine/host-tensor.ts';
 import { getOrInsert } from '../../engine/maps.ts';
 import { checkFraction, checkOptionNames } from '../../engine/options.ts';
 import { formatFixed } from '../rounding.ts';
-import { checkLogits, indexOfLargest, SOFTMAX_COLUMNS, softmax } from './detection.ts';
+import { checkLogits, checkOutput, indexOfLargest, SOFTMAX_COLUMNS, softmax } from './detection.ts';
 import { checkMapSizes, type ImageSize } from './image-size.ts';
 import { assignMasks } from './mask-assignment.ts';
 
@@ -50,21 +50,21 @@ export interface EncodedSegmentation {
 
 export interface InstanceSegmentationOptions {
   /** Queries with a higher score are kept, 0 … 1. Default 0.5. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /**
    * Score times probability from which on a pixel counts as part of a query's whole mask, 0 … 1. Default 0.5. It decides
    * which segments are dropped, not which pixels they get.
    */
-  readonly maskThreshold?: number;
+  readonly maskThreshold?: number | undefined;
   /** A segment is dropped unless it won more than this part of its whole mask's pixels, 0 … 1. Default 0.8. */
-  readonly overlapMaskAreaThreshold?: number;
+  readonly overlapMaskAreaThreshold?: number | undefined;
   /** Original size of each image; maps are resized to it. */
-  readonly targetSizes?: readonly ImageSize[];
+  readonly targetSizes?: readonly ImageSize[] | undefined;
 }
 
 export interface PanopticSegmentationOptions extends InstanceSegmentationOptions {
   /** Labels of which an image has one segment at most ("stuff"). Default none. */
-  readonly labelIdsToFuse?: Iterable<number>;
+  readonly labelIdsToFuse?: Iterable<number> | undefined;
 }
 
 const instanceOptionNames = ['threshold', 'maskThreshold', 'overlapMaskAreaThreshold', 'targetSizes'];
@@ -179,20 +179,10 @@ export function checkSegmentationOutputs(
   leastColumns = SOFTMAX_COLUMNS,
 ): { batch: number; queries: number; columns: number; maskHeight: number; maskWidth: number } {
   const [batch, queries, columns] = checkLogits(outputs, where, leastColumns);
-  const { pred_masks: masks } = outputs;
-  const [maskBatch, maskQueries, maskHeight = 0, maskWidth = 0] = masks?.shape ?? [];
-  const pixels = maskHeight * maskWidth;
-  if (
-    masks?.shape.length !== 4 ||
-    maskBatch !== batch ||
-    maskQueries !== queries ||
-    pixels === 0 ||
-    masks.data.length !== batch * queries * pixels
-  ) {
-    throw new ShapeError(
-      `${where}: expected pred_masks [${batch}, ${queries}, h, w], got ${masks === undefined ? 'none' : formatShape(masks.shape)}`,
-    );
-  }
+  const fits = (shape: readonly number[]) =>
+    shape.length === 4 && shape[0] === batch && shape[1] === queries && shape[2]! * shape[3]! > 0;
+  checkOutput(outputs.pred_masks, fits, `pred_masks [${batch}, ${queries}, h, w]`, where);
+  const [, , maskHeight, maskWidth] = outputs.pred_masks.shape as [number, number, number, number];
   return { batch, queries, columns, maskHeight, maskWidth };
 }
 

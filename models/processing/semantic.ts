@@ -6,7 +6,7 @@
 //
 // B batch, Q queries, C columns of class logits, K classes, h x w masks, H x W result
 import type { HostTensor } from '../../engine/host-tensor.ts';
-import { checkOptionNames } from '../../engine/options.ts';
+import { checkFlag, checkOptionNames } from '../../engine/options.ts';
 import { softmax } from './detection.ts';
 import { checkMapSizes, type ImageSize } from './image-size.ts';
 import { interpolateBilinear, type LinearTaps, linearTaps } from './interpolation.ts';
@@ -15,9 +15,9 @@ import { checkSegmentationOutputs, type SegmentationOutputs } from './segmentati
 
 export interface SemanticSegmentationOptions {
   /** Original size of each image; maps are resized to it. */
-  readonly targetSizes?: readonly ImageSize[];
+  readonly targetSizes?: readonly ImageSize[] | undefined;
   /** Whether to return the classes' scores as well. */
-  readonly returnSegmentationScores?: boolean;
+  readonly returnSegmentationScores?: boolean | undefined;
 }
 
 /** A map of classes with the scores that it is the arg max of. */
@@ -73,6 +73,7 @@ function forEachImage<Result>(
   run: (probabilities: Probabilities, height: number, width: number) => Result,
 ): Result[] {
   checkOptionNames(options, ['targetSizes', 'returnSegmentationScores'], where);
+  checkFlag(options.returnSegmentationScores, 'returnSegmentationScores', where);
   const { batch, queries, columns, maskHeight, maskWidth } = checkSegmentationOutputs(
     outputs,
     where,

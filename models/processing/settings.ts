@@ -44,19 +44,24 @@ export interface ProcessorSettings {
 
 /** The settings in all the forms in which they may be written; null stands for the default. */
 export type SettingsInput = {
-  readonly [Name in keyof Omit<ProcessorSettings, FlexibleSetting>]?: ProcessorSettings[Name] | null;
+  readonly [Name in keyof Omit<ProcessorSettings, FlexibleSetting>]?: ProcessorSettings[Name] | null | undefined;
 } & {
   /** Also an edge length (the longest edge is then `maxSize`, else 1333), or [height, width]. */
-  readonly size?: Size | number | readonly [height: number, width: number] | null;
+  readonly size?: Size | number | readonly [height: number, width: number] | null | undefined;
   /** The longest edge, beside a `size` of one number, or of the configured size with a shortest edge. */
-  readonly maxSize?: number | null;
+  readonly maxSize?: number | null | undefined;
   /** Also Pillow's number of the filter. */
-  readonly resample?: ResampleFilter | number | null;
+  readonly resample?: ResampleFilter | number | null | undefined;
   /** Also one number for all channels. */
-  readonly imageMean?: readonly number[] | number | null;
-  readonly imageStd?: readonly number[] | number | null;
+  readonly imageMean?: readonly number[] | number | null | undefined;
+  readonly imageStd?: readonly number[] | number | null | undefined;
   /** Also an edge length of a square, or [height, width]. */
-  readonly padSize?: ProcessorSettings['padSize'] | number | readonly [height: number, width: number] | null;
+  readonly padSize?:
+    | ProcessorSettings['padSize']
+    | number
+    | readonly [height: number, width: number]
+    | null
+    | undefined;
 };
 
 type FlexibleSetting = 'size' | 'resample' | 'imageMean' | 'imageStd' | 'padSize';

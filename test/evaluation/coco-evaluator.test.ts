@@ -112,6 +112,18 @@ test('only the images that were given count, in any order', () => {
   }
 });
 
+test('what accumulate returns is the caller’s own', () => {
+  const problem = frozen.cases[0]!;
+  const evaluator = new CocoEvaluator(groundTruthOf(problem), { iouTypes: [problem.iouType] });
+  evaluator.updateResults(problem.results);
+  const { stats } = evaluator.summarize();
+  const { precision, parameters } = evaluator.accumulate();
+  precision.data.fill(7);
+  (parameters.iouThresholds as number[])[0] = 0.99;
+  assert.equal(evaluator.summarize().stats, stats);
+  assert.is(new CocoEvaluator(groundTruthOf(problem)).accumulate().parameters.iouThresholds[0], 0.5);
+});
+
 test('the scenes models reach their metrics', () => {
   const groundTruth = readTestJson<CocoDataset>('scenes', 'instances.json');
   const expected = readTestJson<Record<string, { coco: Record<string, number> }>>('scenes', 'expected.json');

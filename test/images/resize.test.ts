@@ -82,10 +82,13 @@ test('bilinear equals the definition with exact weights to one level', () => {
   }
 });
 
-test('a picture of the wanted size is returned as it is', () => {
-  const image: Image = { height: 3, width: 2, channels: 3, data: new Uint8Array(18) };
-  assert.is(resize(image, 3, 2, 'lanczos'), image);
-  assert.is(resizeTorchvision(image, 3, 2), image);
+test('a picture of the wanted size is copied', () => {
+  const image: Image = { height: 3, width: 2, channels: 3, data: Uint8Array.from({ length: 18 }, (_, index) => index) };
+  for (const copy of [resize(image, 3, 2, 'lanczos'), resizeTorchvision(image, 3, 2)]) {
+    assert.equal(copy, image);
+    copy.data.fill(0);
+    assert.is(image.data[17], 17);
+  }
 });
 
 test('impossible sizes, pictures and filters are refused', async () => {

@@ -10,7 +10,9 @@ import {
   AutoModelForImageSegmentation,
   AutoModelForObjectDetection,
   ConfigError,
+  convertCheckpoint,
   DetrForObjectDetection,
+  DetrImageProcessor,
   Device,
   DeviceError,
   DeviceLostError,
@@ -22,12 +24,14 @@ import {
   openCheckpoint,
   type Pipeline,
   type PipelineInput,
+  parseSafetensors,
   pipeline,
   readImage,
   resize,
   resolveModel,
   ShapeError,
   toCocoResults,
+  writePng,
 } from '../../index.ts';
 import { fetchBytes } from '../../weights/index.ts';
 import { testData } from '../support/data.ts';
@@ -72,6 +76,15 @@ test('options that do not exist are refused wherever options are taken', async (
     [() => untyped(model).forward({ pixelValues, pixel_mask: inputs.pixelMask }), /did you mean pixelMask\?/],
     [() => untyped(model).forward({ pixel_values: pixelValues }), /did you mean pixelValues\?/],
     [() => untyped(model).forward({ pixelValues, return_dict: true }), /forward: unknown option return_dict/],
+    [
+      () => untyped(model).forward({ pixelValues, outputAttentions: 'no' }),
+      /outputAttentions to be true or false, got "no"/,
+    ],
+    [() => untyped(processor).preprocess(image, { masks: [image] }), /expected annotations beside masks, got none/],
+    [
+      () => untyped(processor).preprocess(image, { returnSegmentationMasks: 'no' }),
+      /returnSegmentationMasks to be true or false, got "no"/,
+    ],
     [() => untyped(model).forward({ pixelValues, labels: 'x' }), /labels: expected a list of .* got "x"/],
     [() => untyped(model).forward({ pixelValues, labels: [5] }), /labels: expected a list of .* got \[5\]/],
     [() => untyped(pipeline)('object-detection', name, { treshold: 1 }), /pipeline: unknown option treshold/],
@@ -91,6 +104,10 @@ test('what is no model, picture, tensor or detection is refused in words', async
   const outputs = await model.forward(processor.preprocess(image));
   const detect = await pipeline('object-detection', name, { device });
   const [found] = processor.postProcessObjectDetection(outputs);
+  const tooLong = 'A'.repeat(1_000_000);
+  for (const run of [() => readImage(tooLong), () => detect(tooLong), () => openCheckpoint(tooLong)]) {
+    await rejectsWith(run, FileError, /^A{100}…: the name is too long$/);
+  }
   await refuse([
     [() => untyped(pipeline)('object-detection'), /fromPretrained: expected a model's folder, .* got nothing/],
     [() => untyped(AutoModelForObjectDetection.fromPretrained)(), /expected a model's folder, .* got nothing/],
@@ -116,6 +133,10 @@ test('what is no model, picture, tensor or detection is refused in words', async
       /image 1: boxes: expected \{ shape, data \}/,
     ],
     [() => toCocoResults(1, untyped(null)), /image 1: scores: expected \{ shape, data \}/],
+    [() => writePng(untyped(5), image), /writePng: expected a path or a file: URL, got 5/],
+    [() => writePng('https://example.org/a.png', image), /writePng: expected a path or a file: URL, got https:/],
+    [() => parseSafetensors(untyped('x')), /parseSafetensors: expected a file's bytes, got "x"/],
+    [() => untyped(convertCheckpoint)('x'), /convertCheckpoint: expected destination to be a path, got nothing/],
     [() => drawDetections(image, untyped(found)), /drawDetections: expected a list of \{ label, .* got \{"scores"/],
     [
       () => drawDetections(image, untyped([{ label: 'a', labelId: 1, box: { xmin: 1 } }])),
@@ -138,6 +159,14 @@ test('what is no model, picture, tensor or detection is refused in words', async
     ],
     [() => model.forward({ pixelValues: untyped([[[[0]]]]) }), /as \{ shape, data \}, got \[\[\[/],
     [() => drawSegmentation(image, untyped(undefined), []), /drawSegmentation: expected a map/],
+    [
+      () => processor.postProcessObjectDetection({ ...outputs, pred_boxes: untyped(null) }),
+      /expected pred_boxes \[1, 25, 4\], got null/,
+    ],
+    [
+      () => processor.postProcessObjectDetection({ ...outputs, logits: untyped({ shape: [1, 25, 7], data: [0] }) }),
+      /expected logits .*, got data of \[0\] instead of a Float32Array/,
+    ],
   ];
   for (const [run, message] of wrongShapes) await rejectsWith(async () => run(), ShapeError, message);
   await model.dispose();
@@ -164,6 +193,88 @@ test('settings given to fromPretrained take the place of the file’s', async ()
     doNormalize: false,
   });
   assert.equal(processor.preprocess(await readImage(file)).pixelValues.shape.slice(0, 2), [1, 3]);
+});
+
+test('what a caller changes after a call changes nothing', async () => {
+  const model = await DetrForObjectDetection.fromPretrained(name, { device });
+  const inputs = new DetrImageProcessor().preprocess(await readImage(file), { size: { height: 64, width: 64 } });
+  const boxes = { shape: [1, 4], data: Float32Array.of(0.5, 0.5, 0.2, 0.2) };
+  const masks = { shape: [1, 64, 64], data: new Uint8Array(64 * 64) };
+  const labels = [{ classLabels: [1], boxes, masks }];
+  const expected = (await model.forward({ ...inputs, labels })).loss;
+  const pass = model.forward({ ...inputs, labels });
+  labels[0]!.classLabels[0] = 2;
+  boxes.data.fill(0.1);
+  labels.length = 0;
+  inputs.pixelValues.data.fill(0);
+  assert.equal((await pass).loss, expected);
+  await model.dispose();
+
+  const detect = await pipeline('object-detection', name, { device });
+  const options = { threshold: 0.5 };
+  const found = await detect(file, options);
+  const calls = detect([file, file], options);
+  options.threshold = 2;
+  assert.equal(await calls, [found, found]);
+  await detect.dispose();
+});
+
+test('what a caller got is the caller’s own', async () => {
+  const [tensor, other] = [1, 2].map(value => device.tensor({ shape: [2, 2], data: new Float32Array(4).fill(value) }));
+  const { shape } = await tensor!.read();
+  (shape as number[])[0] = 40;
+  assert.equal(await tensor!.read(), { shape: [2, 2], data: new Float32Array(4).fill(1) });
+  tensor!.dispose();
+  other!.dispose();
+
+  const image_mean = [0.5, 0.5, 0.5];
+  const processor = new DetrImageProcessor({ image_mean });
+  image_mean[0] = 9;
+  assert.equal(processor.settings.imageMean, [0.5, 0.5, 0.5]);
+  const { settings } = new DetrImageProcessor();
+  (settings.imageMean as number[])[0] = 9;
+  assert.is(new DetrImageProcessor().settings.imageMean[0], 0.485);
+});
+
+test('options of undefined are options left out', async () => {
+  const own = await Device.create({ device: 'cpu', threads: undefined, revectorize: undefined });
+  await own.destroy();
+  const model = await AutoModelForImageSegmentation.fromPretrained('scenes-detr-panoptic', { device });
+  const left = { size: undefined, doResize: undefined, imageMean: undefined, padSize: undefined };
+  const processor = await AutoImageProcessor.fromPretrained('scenes-detr-panoptic', { ...left, backend: undefined });
+  const image = await readImage(file, { maxPixels: undefined, exifTranspose: undefined, name: undefined });
+  const plain = await AutoImageProcessor.fromPretrained('scenes-detr-panoptic');
+  const inputs = processor.preprocess(image, {
+    ...left,
+    annotations: undefined,
+    returnSegmentationMasks: undefined,
+    masks: undefined,
+    masksPath: undefined,
+  });
+  assert.equal(inputs, plain.preprocess(image));
+  const outputs = await model.forward({ ...inputs, outputAttentions: undefined, outputHiddenStates: undefined });
+  const thresholds = { threshold: undefined, maskThreshold: undefined, overlapMaskAreaThreshold: undefined };
+  const instances = { ...thresholds, targetSizes: undefined };
+  assert.equal(
+    plain.postProcessPanopticSegmentation(outputs, { ...instances, labelIdsToFuse: undefined }),
+    plain.postProcessPanopticSegmentation(outputs),
+  );
+  assert.equal(
+    plain.postProcessInstanceSegmentation(outputs, { ...instances, returnCocoAnnotation: undefined }),
+    plain.postProcessInstanceSegmentation(outputs),
+  );
+  assert.equal(
+    plain.postProcessObjectDetection(outputs, { threshold: undefined, targetSizes: undefined }),
+    plain.postProcessObjectDetection(outputs),
+  );
+  const [found] = plain.postProcessPanopticSegmentation(outputs, { targetSizes: [[image.height, image.width]] });
+  const segments = found!.segmentsInfo.map(({ id, labelId }) => ({ id, labelId, label: 'a', score: undefined }));
+  const { height, width } = image;
+  assert.equal(
+    drawSegmentation(image, found!.segmentation, segments),
+    drawSegmentation(image, { height, width, data: found!.segmentation.data }, segments),
+  );
+  await model.dispose();
 });
 
 test('a model destroys the device that it created, and no other', async () => {

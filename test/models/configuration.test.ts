@@ -103,6 +103,38 @@ test('a transformers backbone by the name of its repository', () => {
   refuses(() => named('owner/swin'), /backbone: expected one of resnet18.*got "owner\/swin"/);
 });
 
+test('a config gives the same config again, also out of JSON', () => {
+  const raws: RawConfig[] = [
+    {},
+    {
+      d_model: 64,
+      activation_function: 'gelu_new',
+      id2label: { 0: 'a', 3: 'b' },
+      architectures: ['X'],
+      dilation: true,
+    },
+    { backbone: 'tf_mobilenetv3_small_075', dilation: true, backbone_block_activations: true },
+    { backbone: 'resnet18', backbone_kwargs: { out_indices: [1, 3] }, num_channels: 1 },
+    {
+      backbone_config: {
+        model_type: 'resnet',
+        hidden_act: 'silu',
+        downsample_in_bottleneck: true,
+        out_indices: [0, 2],
+      },
+    },
+  ];
+  for (const raw of raws) {
+    for (const family of [DetrConfig, ConditionalDetrConfig, DeformableDetrConfig]) {
+      const config = family.from(raw);
+      assert.equal(family.from(config as RawConfig & typeof config), config);
+      assert.equal(family.from(JSON.parse(JSON.stringify(config))), config);
+    }
+  }
+  const { backbone } = DetrConfig.from({});
+  refuses(() => DetrConfig.from({ backbone: { ...backbone, depths: 'many' } }), /depths: expected a list/);
+});
+
 test('what cannot be is refused, naming the key', () => {
   refuses(() => DetrConfig.from({ d_model: 0 }), /d_model: expected a positive integer up to 65536, got 0/);
   refuses(() => DetrConfig.from({ d_model: '256' }), /d_model: expected a positive integer up to 65536, got "256"/);
