@@ -58,12 +58,15 @@ test('300 queries and 100 targets: the pairs are those that were made the cheape
 });
 
 test('what has no answer is refused', () => {
+  const forbidden = Float64Array.of(1, Infinity, 2, Infinity);
+  assert.throws(() => linearSumAssignment(forbidden, 2, 2), /at least one pairing of finite cost, got none/);
   assert.throws(
     () => linearSumAssignment(Float64Array.of(1, Number.NaN), 1, 2),
     (error: Error) => {
       return error instanceof OptionError && /got NaN at \[0, 1\]/.test(error.message);
     },
   );
+  assert.throws(() => linearSumAssignment(Float64Array.of(Number.NaN, 1), 1, 2), /got NaN at \[0, 0\]/);
   assert.throws(
     () => linearSumAssignment(Float64Array.of(1, 2, Number.NEGATIVE_INFINITY, 3), 2, 2),
     /got -Infinity at \[1, 0\]/,

@@ -110,6 +110,61 @@ test('defaults are those of each model', () => {
   }
 });
 
+test('a tenth more or less of any default makes another loss', () => {
+  // From the first query to the last the class grows likelier, and the box worse, ever faster: a little more of any cost
+  // picks another query.
+  const queries = 400;
+  const shares = Array.from({ length: queries }, (_, query) => (query + 1) / queries);
+  const outputs: LossInputs = {
+    logits: { shape: [1, queries, 2], data: Float32Array.from(shares.flatMap(share => [share ** 0.3 * 3 - 2, 0])) },
+    pred_boxes: {
+      shape: [1, queries, 4],
+      data: Float32Array.from(shares.flatMap(share => [0.5 + 0.2 * share ** 2, 0.5, 0.3, 0.3 + 0.3 * share ** 3])),
+    },
+    pred_masks: { shape: [1, queries, 2, 2], data: Float32Array.from({ length: 4 * queries }, (_, at) => at % 3) },
+  };
+  const labels = [
+    {
+      classLabels: [0],
+      boxes: { shape: [1, 4], data: Float32Array.of(0.5, 0.5, 0.3, 0.3) },
+      masks: { shape: [1, 2, 2], data: Uint8Array.of(1, 0, 0, 1) },
+    },
+  ];
+  const box = { bbox_cost: 5, giou_cost: 2, bbox_loss_coefficient: 5, giou_loss_coefficient: 2 };
+  const mask = { mask_loss_coefficient: 1, dice_loss_coefficient: 1 };
+  const [softmax, focal] = [{ eos_coefficient: 0.1 }, { focal_alpha: 0.25 }];
+  const defaults: Record<LossKind, LossConfig> = {
+    DetrForObjectDetection: { class_cost: 1, ...box, ...softmax },
+    DetrForSegmentation: { class_cost: 1, ...box, ...mask, ...softmax },
+    ConditionalDetrForObjectDetection: { class_cost: 2, ...box, ...focal },
+    ConditionalDetrForSegmentation: { class_cost: 2, ...box, ...mask, ...focal },
+    DeformableDetrForObjectDetection: { class_cost: 1, ...box, ...focal },
+  };
+  for (const [kind, values] of Object.entries(defaults) as [LossKind, LossConfig][]) {
+    const { loss } = computeLoss(kind, outputs, labels, {});
+    assert.is(computeLoss(kind, outputs, labels, values).loss, loss, kind);
+    for (const [name, value] of Object.entries(values)) {
+      for (const factor of [0.9, 1.1]) {
+        const changed = computeLoss(kind, outputs, labels, { [name]: factor * value }).loss;
+        assert.not.equal(changed, loss, `${kind}: ${factor} of ${name}`);
+      }
+    }
+  }
+});
+
+test('with a negative α the focal loss is not balanced', () => {
+  const [logit, box] = [Float32Array.of(0.75, -0.5), Float32Array.of(0.5, 0.5, 0.2, 0.2)];
+  const outputs = { logits: { shape: [1, 1, 2], data: logit }, pred_boxes: { shape: [1, 1, 4], data: box } };
+  const labels = [{ classLabels: [0], boxes: { shape: [1, 4], data: box } }];
+  const lossOf = (focal_alpha: number) =>
+    computeLoss('DeformableDetrForObjectDetection', outputs, labels, { focal_alpha }).lossDict.loss_ce!;
+  const [hit, other] = [...logit].map(value => 1 / (1 + Math.exp(-value))) as [number, number];
+  const [found, wrong] = [-((1 - hit) ** 2) * Math.log(hit), -(other ** 2) * Math.log(1 - other)];
+  assert.ok(Math.abs(lossOf(-1) - (found + wrong)) < 1e-9);
+  assert.ok(Math.abs(lossOf(0) - wrong) < 1e-9);
+  assert.ok(Math.abs(lossOf(0.75) - (0.75 * found + 0.25 * wrong)) < 1e-9);
+});
+
 test('labels may be a tensor, as preprocess returns them', () => {
   const problem = cases.find(({ labels }) => labels[0]!.classLabels.length > 1)!;
   const labels = labelsOf(problem).map((label, image) => {
@@ -160,6 +215,15 @@ test('what does not fit together is refused by name', () => {
     labelled({ boxes: [[0.5, 0.5, 0.1, 0.1]] }),
   );
   refuses(OptionError, /labels\[0\]: expected classLabels and boxes, got/, {}, labelled({ classLabels: null }));
+  refuses(OptionError, /labels\[0\]: expected classLabels and boxes, got nothing/, {}, [{} as never]);
+  refuses(OptionError, /labels: expected a list of .* got \[.*null\]/, {}, [target, null as never]);
+  refuses(OptionError, /labels: expected a list of .* for each image, got \[null\]/, {}, [null as never]);
+  refuses(
+    OptionError,
+    /labels\[0\]\.classLabels: .* a typed array/,
+    {},
+    labelled({ classLabels: { shape: [1], data: [1] } }),
+  );
   const booleans = { shape: [1, 2, 2], data: [false, false, true, false] };
   refuses(OptionError, /labels\[0\]\.masks: expected .* a typed array, got/, {}, labelled({ masks: booleans }));
   const few = { shape: [1, 2, 2], data: new Uint8Array(2) };
@@ -191,6 +255,13 @@ test('what does not fit together is refused by name', () => {
   refuses(OptionError, /expected auxiliary_outputs/, {}, [target], { auxiliary_loss: true });
   refuses(OptionError, /expected pred_masks for DetrForSegmentation/, {}, [target], {}, segmentation);
   refuses(OptionError, /labels\[0\]\.masks: .* got none/, { pred_masks: masks }, [target], {}, segmentation);
+  for (const [shape, message] of [
+    [[1, 4], /labels\[0\]\.masks: expected \[1, H, W\], got \[1, 4\]/],
+    [[2, 1, 2], /labels\[0\]\.masks: expected \[1, H, W\], got \[2, 1, 2\]/],
+  ] as const) {
+    const wrong = labelled({ masks: { shape, data: new Uint8Array(4) } });
+    refuses(ShapeError, message, { pred_masks: masks }, wrong, {}, segmentation);
+  }
   refuses(
     ShapeError,
     /labels\[0\]\.masks: expected \[1, H, W\], got \[2, 2\]/,

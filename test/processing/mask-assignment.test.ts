@@ -93,6 +93,7 @@ test('tiles, bounds and early ends change nothing', () => {
     [33, 40, 33, 40],
     [40, 61, 19, 23],
     [50, 67, 120, 160],
+    [90, 130, 3, 2],
   ] as const;
   for (const [maskHeight, maskWidth, height, width] of sizes) {
     for (const kind of ['noise', 'objects', 'saturated', 'equal'] as const) {

@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
 import type { HostTensor } from '../../engine/host-tensor.ts';
+import { Random } from '../../kernels/index.ts';
 import {
   ConditionalDetrImageProcessor,
   DeformableDetrImageProcessor,
@@ -85,6 +86,24 @@ test('without a confident query the map is -1, encoded or not', () => {
   assert.equal(detr.postProcessPanopticSegmentation(outputs, options), [{ segmentation: none, segmentsInfo: [] }]);
   const encoded = detr.postProcessInstanceSegmentation(outputs, { ...options, returnCocoAnnotation: true });
   assert.equal(encoded, [{ segmentation: none, segmentsInfo: [] }]);
+});
+
+test('unless told, labels up to 90 are things and those up to 200 stuff', async () => {
+  const panoptic = (label: number) => {
+    const logits = tensor(
+      [1, 1, 203],
+      Array.from({ length: 203 }, (_, column) => (column === label ? 20 : 0)),
+    );
+    const [result] = detr.postProcessPanoptic({ logits, pred_masks: tensor([1, 1, 1, 8], Array(8).fill(5)) }, [[1, 8]]);
+    return result!.segmentsInfo.map(({ isthing, category_id: category }) => [category, isthing]);
+  };
+  assert.equal([0, 90, 91, 200].flatMap(panoptic), [
+    [0, true],
+    [90, true],
+    [91, false],
+    [200, false],
+  ]);
+  await rejectsWith(() => panoptic(201), OptionError, /isThingMap does not say whether label 201 is a thing/);
 });
 
 test('scores and tables are rounded as Python rounds', () => {
@@ -190,6 +209,22 @@ test('detections above the threshold, not at it; a query may have several labels
   assert.equal(classes(6), [1, 0, 0, 0, 1]);
 });
 
+test('the old methods give the best pairs of query and class, however unlikely', () => {
+  const random = new Random(4);
+  const outputs = { logits: random.tensor([1, 80, 5], 3, -9), pred_boxes: random.tensor([1, 80, 4]) };
+  const targetSizes = [[30, 40]] as const;
+  for (const [processor, topK] of [
+    [conditional, 300],
+    [new DeformableDetrImageProcessor(), 100],
+  ] as const) {
+    const [old] = processor.postProcess(outputs, targetSizes);
+    assert.equal(old!.scores.shape, [topK]);
+    assert.equal([old], processor.postProcessObjectDetection(outputs, { threshold: 0, topK, targetSizes }));
+  }
+  const best = conditional.postProcessObjectDetection(outputs, { threshold: 0 })[0]!.scores;
+  assert.equal(best.shape, [100], 'unless told, the hundred best');
+});
+
 test('one class, without a column for no object', () => {
   const logits = { shape: [1, 3, 1], data: Float32Array.of(2, -1, 0.5) };
   const boxes = { shape: [1, 3, 4], data: Float32Array.of(0.5, 0.5, 1, 1, 0.5, 0.5, 0.2, 0.2, 0.25, 0.5, 0.5, 1) };
@@ -257,6 +292,11 @@ test('outputs and options that do not fit are refused', async () => {
       () => detr.postProcessObjectDetection(outputs, { topK: 5 } as never),
       OptionError,
       /unknown option topK; known are threshold, targetSizes/,
+    ],
+    [
+      () => conditional.postProcessObjectDetection(outputs, { top_k: 5 } as never),
+      OptionError,
+      /unknown option top_k; did you mean topK\?/,
     ],
     [
       () => detr.postProcessObjectDetection(outputs, 0.9 as never),
@@ -332,6 +372,33 @@ test('outputs and options that do not fit are refused', async () => {
       () => detr.postProcessPanoptic(outputs, [[1, 4]], { isThingMap: {} }),
       OptionError,
       /isThingMap does not say whether label 0 is a thing/,
+    ],
+    [
+      () => detr.postProcessInstance([], outputs, [[1, 4]], [[1, 4]]),
+      OptionError,
+      /postProcessInstance: expected results for 1 images, got 0/,
+    ],
+    [
+      () => detr.postProcessPanoptic(outputs, [[1, 4]], { threshold: 50 }),
+      OptionError,
+      /postProcessPanoptic: expected threshold from 0 to 1, got 50/,
+    ],
+    ...[{ threshold: 50 }, { maskThreshold: 50 }].map(
+      (options): Refusal => [
+        () => detr.postProcessSegmentation(outputs, [[1, 4]], options),
+        OptionError,
+        /postProcessSegmentation: expected (t|maskT)hreshold from 0 to 1, got 50/,
+      ],
+    ),
+    [
+      () => detr.postProcessInstance([], outputs, [[1, 4]], [[1, 4]], 50),
+      OptionError,
+      /postProcessInstance: expected threshold from 0 to 1, got 50/,
+    ],
+    [
+      () => detr.postProcessSemanticSegmentation({ ...outputs, logits: tensor([1, 2, 1], [0, 0]) }),
+      ShapeError,
+      /expected logits \[B, Q, C\] with at least 2 columns, got \[1, 2, 1\]/,
     ],
   ];
   for (const [call, type, message] of refusals) await rejectsWith(call, type, message);

@@ -263,6 +263,16 @@ test('annotations that do not fit are refused by field', async () => {
       /expected segments_info to be a list of segments/,
       { format: 'coco_panoptic' },
     ],
+    ...[null, 5].map((segment): (typeof refusals)[number] => [
+      { image_id: 7, file_name: 'a.png', segments_info: [segment] },
+      /segments_info\[0\] to be a segment, got (null|5)/,
+      { format: 'coco_panoptic' },
+    ]),
+    [
+      { image_id: 7, file_name: 'a.png', segments_info: [{ category_id: 1, iscrowd: 0, area: 1 }] },
+      /segments_info\[0\]\.id to be a whole number, got nothing/,
+      { format: 'coco_panoptic' },
+    ],
     [
       { image_id: 7, file_name: 'a.png', segments_info: [{ id: 5 }] },
       /segments_info\[0\]\.category_id to be a whole number, got nothing/,
@@ -279,6 +289,17 @@ test('pictures and options that do not fit are refused', async () => {
   const image = picture(30, 20);
   const refusals: [call: () => unknown, type: typeof ShapeError | typeof OptionError, message: RegExp][] = [
     [() => processor.preprocess([]), ShapeError, /expected at least one picture, got none/],
+    [
+      () => new DetrImageProcessor({ image_mean: [0.5], image_std: [0.5] }).preprocess([picture(30, 20, 1), image]),
+      ShapeError,
+      /expected pictures of one kind, got 1 and 3 channels/,
+    ],
+    [() => new DetrImageProcessor({}, { behaviour: 'v6' as 'v5' }), OptionError, /expected behaviour v5 or v4, got v6/],
+    [
+      () => processor.preprocess(image, { annotations: annotation([]), masks: [] }),
+      OptionError,
+      /expected one mask picture for each of 1 pictures, got 0/,
+    ],
     [() => processor.preprocess([null as never]), ShapeError, /images\[0\]: expected a picture .*, got null/],
     [
       () => processor.preprocess([{ ...image, height: 31 }]),
@@ -290,6 +311,14 @@ test('pictures and options that do not fit are refused', async () => {
       ShapeError,
       /one size with doPad: false, got 36 x 24, 24 x 40/,
     ],
+    ...[
+      [31, 20],
+      [30, 21],
+    ].map(([height, width]): (typeof refusals)[number] => [
+      () => processor.preprocess([image, picture(height!, width!)], { doPad: false, doResize: false }),
+      ShapeError,
+      new RegExp(`one size with doPad: false, got 30 x 20, ${height} x ${width}`),
+    ]),
     [
       () => processor.preprocess(image, { padSize: 30 }),
       ShapeError,

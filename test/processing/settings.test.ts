@@ -78,6 +78,12 @@ test('null is a no for what can be left out, and the default of all else', () =>
   assert.is(parseConfig({ pad_and_return_pixel_mask: null }, 'test').doPad, false);
 });
 
+test('overrides go before the configuration, but for those that are null or not given', () => {
+  const config = { size: { height: 4, width: 6 }, do_pad: false, image_mean: 0.25 };
+  const overrides = { size: undefined, doPad: undefined, imageMean: null, imageStd: null, doResize: false } as object;
+  assert.equal(parseConfig(config, 'test', overrides), { ...parseConfig(config, 'test'), doResize: false });
+});
+
 test('every form of size, padding and filter', () => {
   const sizes: [config: object, size: Size][] = [
     [{ size: 600 }, { shortestEdge: 600, longestEdge: 1333 }],
@@ -204,6 +210,9 @@ test('target sizes are Python’s', async () => {
     [10, 1000, [13, 1333], [13, 1300]],
     [427, 640, [800, 1199]],
     [333, 500, [800, 1201]],
+    // The short side is what it would become, although the long one exceeds the limit.
+    [402, 1334, [402, 1334]],
+    [1334, 402, [1334, 402]],
   ];
   for (const [height, width, v5, v4 = v5] of cases) {
     assert.equal(targetSize(height, width, published, 'v5'), v5, `${height} x ${width}`);
