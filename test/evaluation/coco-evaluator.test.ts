@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { Random } from '../../kernels/index.ts';
 import {
   type CocoAccumulation,
   CocoEvaluator,
@@ -15,7 +16,7 @@ import {
   type ImageDetections,
   toCocoResults,
 } from '../../models/evaluation/coco-format.ts';
-import type { IouType } from '../../models/evaluation/coco-matching.ts';
+import { COCO_PARAMETERS, evaluateImageCategory, type IouType } from '../../models/evaluation/coco-matching.ts';
 import { rleFromCoco, rleToMask } from '../../models/evaluation/rle.ts';
 import { readTestJson, sharedData } from '../support/data.ts';
 import { rejectsWith } from '../support/throws.ts';
@@ -248,6 +249,57 @@ test('masks and keypoints of a model count for the size that they have, not for 
   assert.ok(Math.abs(evaluator.summarize('bbox').metrics.AP_small! - 1) < TOLERANCE);
 });
 
+test('keypoints are as similar as COCO defines', () => {
+  // As pycocotools writes them, in tenths.
+  const sigmas = [
+    ...[0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72],
+    ...[0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89],
+  ].map(sigma => sigma / 10);
+  const random = new Random(7);
+  const uniform = (below: number) => below * random.next();
+  const image = { id: 1, width: 400, height: 400 };
+  for (let round = 0; round < 200; round++) {
+    // Of some objects all keypoints are hidden, of some none is labelled, and of some only one.
+    const visibilities = sigmas.map((_, index) => {
+      const visibility = random.integer(0, 2);
+      return [visibility, Math.min(visibility, 1), 0, index === round % 17 ? 1 : 0][round % 4]!;
+    });
+    const [x, y, width, height] = [100 + uniform(50), 100 + uniform(50), 20 + uniform(80), 20 + uniform(80)] as const;
+    const keypoints = visibilities.flatMap(visibility => [x + uniform(width), y + uniform(height), visibility]);
+    const found = keypoints.map((value, at) =>
+      at % 3 === 2 ? uniform(1) : round % 4 === 2 ? 120 + 300 * (uniform(1) - 0.5) : value + 8 * (uniform(1) - 0.5),
+    );
+    const area = width * height * 0.6;
+    const outside = (value: number, start: number, extent: number) =>
+      Math.max(0, start - extent - value, value - (start + 2 * extent));
+    const compared = visibilities.some(visibility => visibility > 0) ? visibilities : visibilities.map(() => 1);
+    let [sum, count] = [0, 0];
+    for (const [index, sigma] of sigmas.entries()) {
+      if (compared[index] === 0) continue;
+      const [foundX, foundY] = [found[3 * index]!, found[3 * index + 1]!];
+      const distance =
+        compared === visibilities
+          ? Math.hypot(foundX - keypoints[3 * index]!, foundY - keypoints[3 * index + 1]!)
+          : Math.hypot(outside(foundX, x, width), outside(foundY, y, height));
+      sum += Math.exp(-(distance ** 2) / (2 * area * (2 * sigma) ** 2));
+      count++;
+    }
+    const similarity = sum / count;
+    const { matched, ignored } = evaluateImageCategory(
+      {
+        image,
+        results: [{ image_id: 1, category_id: 1, score: 1, keypoints: found }],
+        annotations: [{ id: 5, image_id: 1, category_id: 1, bbox: [x, y, width, height], area, keypoints }],
+      },
+      'keypoints',
+      { ...COCO_PARAMETERS.keypoints, iouThresholds: [similarity - 1e-9, similarity + 1e-9] },
+    );
+    assert.is(matched[0], 0b01, `round ${round}: ${similarity}`);
+    const isLabelled = compared === visibilities;
+    assert.is(ignored[0], isLabelled ? 0b00 : 0b01, `round ${round}: objects without labels do not count`);
+  }
+});
+
 test('tensors become COCO results', () => {
   const detections: ImageDetections = {
     scores: { shape: [2], data: Float32Array.of(0.5, 0.25) },
@@ -274,6 +326,12 @@ test('tensors become COCO results', () => {
   assert.equal(toCocoResults(9, asArrays), [first, second]);
   assert.equal(second!.bbox, [5, 6, 2, 3]);
   assert.equal(second!.segmentation, { size: [2, 2], counts: '4' });
+  const probabilities = { shape: [2, 2, 2], data: Float32Array.of(0.5, 0.6, 1, 0.51, 0.5, 0.4, 0, -3) };
+  assert.equal(
+    toCocoResults(9, { ...detections, masks: probabilities }).map(({ segmentation }) => segmentation),
+    [first!.segmentation, second!.segmentation],
+    'inside is what is above a half',
+  );
   assert.equal(toCocoResults(1, { scores: [], labels: [], boxes: { shape: [0, 4], data: new Float32Array(0) } }), []);
 });
 
@@ -323,6 +381,12 @@ test('malformed ground truth, results and tensors are refused by name', async ()
     { annotations: [{ ...annotation, area: undefined }] },
     /annotations\[0\]\.area: expected a number, got nothing/,
   );
+  for (const key of ['id', 'image_id', 'category_id']) {
+    await dataset(
+      { annotations: [{ ...annotation, [key]: '1' }] },
+      new RegExp(`annotations\\[0\\]\\.${key}: expected a whole number, got "1"`),
+    );
+  }
   await dataset({ annotations: [annotation, annotation] }, /annotations\[1\]\.id: .* got 1 again/);
 
   const evaluator = new CocoEvaluator(whole, { iouTypes: ['bbox', 'segm'] });
@@ -363,6 +427,11 @@ test('malformed ground truth, results and tensors are refused by name', async ()
   const empty = new CocoEvaluator({ ...whole, annotations: [] }, { iouTypes: ['segm'] });
   empty.update([[1, { ...none, masks: { shape: [0, 5, 5], data: new Uint8Array(0) } }]]);
   new CocoEvaluator(whole).update([[1, { ...small, masks: smallMask }]]);
+  for (const side of ['width', 'height']) {
+    // A file that does not say how large the image is.
+    const dataset = { ...whole, images: [{ id: 1, [side]: 10 }], annotations: [] } as unknown as CocoDataset;
+    new CocoEvaluator(dataset, { iouTypes: ['segm'] }).update([[1, { ...small, masks: smallMask }]]);
+  }
   for (const bbox of [[], undefined]) {
     const boxless = { image_id: 1, category_id: 1, score: 0.5, ...(bbox && { bbox }) };
     await rejectsWith(
@@ -386,6 +455,9 @@ test('malformed ground truth, results and tensors are refused by name', async ()
   boxes.updateResults([result]);
   await rejectsWith(() => boxes.updateResults([result]), OptionError, /image 1 was given before/);
 
+  await rejectsWith(() => boxes.update(5 as never), OptionError, /update: expected a map of image ids .*, got 5/);
+  await rejectsWith(() => boxes.update([5 as never]), OptionError, /update: expected \[image id, detections\], got 5/);
+
   const box = { shape: [1, 4], data: new Float32Array(4) };
   const tensors = (detections: ImageDetections, message: RegExp) =>
     rejectsWith(() => toCocoResults(1, detections), ShapeError, message);
@@ -393,6 +465,10 @@ test('malformed ground truth, results and tensors are refused by name', async ()
   await tensors({ scores: [1, 2], labels: [1, 2], boxes: box }, /boxes: expected 8 numbers, got 4/);
   const mask = { shape: [2, 3, 3], data: new Uint8Array(18) };
   await tensors({ scores: [1], labels: [1], boxes: box, masks: mask }, /masks: expected 9 numbers, got 18/);
+  const flat = { shape: [9], data: new Uint8Array(9) };
+  await tensors({ scores: [1], labels: [1], boxes: box, masks: flat }, /masks: expected \[N, H, W\], got \[9\]/);
+  const pairs = { shape: [1, 4, 2], data: new Float32Array(8) };
+  await tensors({ scores: [1], labels: [1], boxes: box, keypoints: pairs }, /keypoints: expected \[1, K, 3\], got 8/);
 });
 
 test('files as other tools write them: flags as false and true, no sizes, no boxes, masks of another size', () => {

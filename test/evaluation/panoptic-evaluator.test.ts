@@ -81,6 +81,10 @@ test('random segmentations with crowds, void and wrong areas are judged as panop
     evaluator.update(id, paint(size, truth), { ids: paint(size, prediction), segments });
   }
   assert.equal(evaluator.missingImageIds, []);
+  assert.equal(
+    evaluator.imageIds,
+    frozen.images.map(({ image_id: id }) => id),
+  );
   const summary = evaluator.summarize();
   compare('random', summary, frozen.expected);
   for (const [name, { iou, tp, fp, fn }] of Object.entries(frozen.expected.counts)) {
@@ -208,10 +212,16 @@ test('categories that occur nowhere do not count, and none at all is NaN', () =>
   });
   const ids = { shape: [1, 2], data: Int32Array.of(4, 4) };
   evaluator.update(1, ids, { ids, segments });
-  const { things, stuff, perCategory } = evaluator.summarize();
+  const { things, stuff, perCategory, table } = evaluator.summarize();
   assert.equal(things, { pq: 1, sq: 1, rq: 1, n: 1 });
   assert.equal(stuff, { pq: Number.NaN, sq: Number.NaN, rq: Number.NaN, n: 0 });
   assert.is(perCategory.b!.pq, 0);
+  assert.equal(table.split('\n').slice(0, 4), [
+    '          |    PQ     SQ     RQ     N',
+    '--------------------------------------',
+    'All       | 100.0  100.0  100.0     1',
+    'Things    | 100.0  100.0  100.0     1',
+  ]);
 });
 
 test('flags may be false and true', () => {
@@ -268,6 +278,7 @@ test('what does not fit together is refused by name', async () => {
   await dataset({ images: {} }, /images: expected a list, got \{\}/);
   await dataset({ images: [null] }, /images\[0\]: expected an object, got null/);
   await dataset({ categories: [{ id: 1, name: 'a' }] }, /categories\[0\]\.isthing: expected 0 or 1, got nothing/);
+  await dataset({ categories: [{ id: 1, isthing: 1 }] }, /categories\[0\]\.name: expected a string, got nothing/);
   await dataset(
     { annotations: [{ ...whole.annotations[0], file_name: 3 }] },
     /annotations\[0\]\.file_name: expected a string, got 3/,
@@ -287,6 +298,11 @@ test('what does not fit together is refused by name', async () => {
     /3 or 4 channels/,
   );
   await rejectsWith(() => panopticImage({ shape: [1, 1], data: Int32Array.of(-1) }), OptionError, /got -1/);
+  await rejectsWith(
+    () => panopticImage({ shape: [2], data: new Int32Array(2) }),
+    ShapeError,
+    /ids \[H, W\], got \[2\]/,
+  );
 });
 
 test.run();

@@ -172,6 +172,7 @@ test('malformed input is refused by name', () => {
   refuses(() => rleFromString('oooooooooo', 4, 5), OptionError, /below 2\^31/);
   refuses(() => rleFromString('N', 4, 5), OptionError, /got -2 at 0/);
   refuses(() => rleFromMask([0, 1], 1, 3), ShapeError, /got 2/);
+  refuses(() => rleFromMask([], 0, 5), ShapeError, /rleFromMask: .* got 0 x 5/);
   refuses(() => rleToMask({ height: 4, width: 5, counts: Uint32Array.of(3, 4) }), OptionError, /got 7 pixels/);
   refuses(() => rleUnion([]), OptionError, /at least one mask/);
   refuses(() => rleUnion([rleFromMask([1], 1, 1), rleFromMask([1, 1], 1, 2)]), ShapeError, /one size/);

@@ -1,11 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { Canvas, type Color } from '../../models/images/canvas.ts';
+import { Random } from '../../kernels/index.ts';
+import { Canvas, type Color, type Rectangle, sharedArea } from '../../models/images/canvas.ts';
 import { drawDetections, drawSegmentation } from '../../models/images/draw.ts';
 import { measureText, renderText, shortenText, toAscii } from '../../models/images/font.ts';
 import type { Image } from '../../models/images/image.ts';
 import { classColor, readableOn } from '../../models/images/palette.ts';
+import { enlargeMap, Regions } from '../../models/images/regions.ts';
+import { styleFor } from '../../models/images/style.ts';
+import { aroundBox, aroundPoint, TagLayout } from '../../models/images/tags.ts';
 import { rejectsWith } from '../support/throws.ts';
 
 const grey = (width: number, height: number, value = 128): Image => {
@@ -14,6 +18,15 @@ const grey = (width: number, height: number, value = 128): Image => {
 const pixel = ({ width, data }: Image, x: number, y: number) => [
   ...data.subarray((y * width + x) * 3, (y * width + x) * 3 + 3),
 ];
+/** How many pixels each colour has. */
+const colorsOf = ({ data }: Image) => {
+  const counts = new Map<string, number>();
+  for (let at = 0; at < data.length; at += 3) {
+    const color = `${data[at]},${data[at + 1]},${data[at + 2]}`;
+    counts.set(color, (counts.get(color) ?? 0) + 1);
+  }
+  return counts;
+};
 const pixelsOf = (image: Image, color: Color) => {
   const found: [number, number][] = [];
   for (let y = 0; y < image.height; y++) {
@@ -151,6 +164,46 @@ test('tags stay inside the picture and apart from each other', () => {
   }
 });
 
+test('thirty tags find room round one box, and seven round one point', () => {
+  const places = [
+    [30, aroundBox({ left: 100, top: 60, right: 300, bottom: 240 })],
+    [7, aroundPoint({ x: 200, y: 150 })],
+  ] as const;
+  for (const [count, candidates] of places) {
+    const drawn = (tagCount: number) => {
+      const canvas = new Canvas(400, 300, [128, 128, 128]);
+      const tags = new TagLayout(canvas, styleFor(400, 300));
+      for (let label = 0; label < tagCount; label++) tags.place('hydrant', classColor(label), candidates);
+      tags.draw();
+      return canvas.toImage();
+    };
+    const alone = colorsOf(drawn(1)).get(String(classColor(0)))!;
+    const together = colorsOf(drawn(count));
+    for (let label = 0; label < count; label++) {
+      const left = together.get(String(classColor(label))) ?? 0;
+      assert.ok(left > 0.5 * alone, `tag ${label} of ${count}: ${left} of ${alone} pixels are left`);
+    }
+  }
+});
+
+test('the area that rectangles share is that of the pixels in both', () => {
+  const rectangles: Rectangle[] = [
+    { left: 0, top: 0, right: 9, bottom: 9 },
+    { left: 3, top: 2, right: 5, bottom: 12 },
+    { left: 5, top: 9, right: 12, bottom: 11 },
+    { left: 9, top: 0, right: 12, bottom: 12 },
+  ];
+  const holds = ({ left, top, right, bottom }: Rectangle, x: number, y: number) =>
+    x >= left && x < right && y >= top && y < bottom;
+  for (const a of rectangles) {
+    for (const b of rectangles) {
+      let pixels = 0;
+      for (let y = 0; y < 12; y++) for (let x = 0; x < 12; x++) if (holds(a, x, y) && holds(b, x, y)) pixels++;
+      assert.is(sharedArea(a, b), pixels, JSON.stringify([a, b]));
+    }
+  }
+});
+
 test('a tag of a box in a corner goes where it can be read', () => {
   const detections = [
     { label: 'person', labelId: 1, score: 0.99, box: [0, 0, 640, 480] },
@@ -193,6 +246,10 @@ test('small pictures are enlarged smoothly by a whole factor', () => {
     row.every((value, x) => x === 0 || (value >= row[x - 1]! && value - row[x - 1]! <= 1)),
     'a ramp stays a ramp',
   );
+  for (const [x, value] of row.entries()) {
+    const exact = Math.min(149, Math.max(0, (x + 0.5) / 4 - 0.5));
+    assert.ok(Math.abs(value - exact) <= 0.5, `${value} at ${x}, expected ${exact}`);
+  }
   // An icon becomes as large as a label needs, a thin strip no more than four times as large.
   const sizes = [grey(24, 16), grey(1, 1), grey(2000, 20)].map(small => drawDetections(small, []));
   assert.equal(
@@ -224,9 +281,124 @@ test('a segmentation is tinted in its colours, with one line between segments an
   }
   assert.equal(pixel(drawn, 199, 40), [...sky], 'the line is on the smaller side');
   assert.not.equal(pixel(drawn, 201, 40), [...classColor(6)]);
+  const swatches: number[][] = [];
   for (const labelId of [5, 6]) {
     const swatch = pixelsOf(drawn, classColor(labelId)).filter(([, y]) => y >= height);
     assert.ok(swatch.length > 60, 'the legend shows every class');
+    swatches.push(swatch.map(([x]) => x));
+  }
+  // The class's name stands between its swatch and the next.
+  const isInk = (x: number, y: number) => pixel(drawn, x, y).every(value => value < 60);
+  const rows = Array.from({ length: drawn.height - height }, (_, row) => height + row);
+  const ink = Array.from({ length: width }, (_, x) => x).filter(x => rows.some(y => isInk(x, y)));
+  for (const [index, columns] of swatches.entries()) {
+    assert.not(ink.some(x => x >= Math.min(...columns) && x <= Math.max(...columns)));
+    const next = Math.min(width, ...(swatches[index + 1] ?? []));
+    assert.ok(ink.some(x => x > Math.max(...columns) && x < next));
+  }
+});
+
+test('segments of one class differ in colour', () => {
+  const [width, height] = [640, 480];
+  const data = Int32Array.from({ length: width * height }, (_, index) => 1 + Math.floor((index % width) / 160));
+  const segments = [1, 2, 3, 4].map(id => ({ id, label: 'sheep', labelId: 18 }));
+  const drawn = drawSegmentation(grey(width, height), { width, height, data }, segments);
+  for (const instance of segments.keys()) {
+    const tint = classColor(18, instance).map(value => 128 + 0.42 * (value - 128));
+    pixel(drawn, 160 * instance + 80, 40).forEach((value, channel) => {
+      assert.ok(Math.abs(value - tint[channel]!) <= 1, `segment ${instance}`);
+    });
+  }
+});
+
+test('a segment that is listed twice is tagged once, one without pixels not at all', () => {
+  const [width, height] = [640, 480];
+  const data = new Int32Array(width * height).fill(1);
+  const draw = (...ids: number[]) => {
+    const segments = ids.map(id => ({ id, label: 'sea', labelId: 4 }));
+    return drawSegmentation(grey(width, height), { width, height, data }, segments).data;
+  };
+  assert.equal(draw(1, 1), draw(1));
+  const above = 3 * width * height;
+  assert.equal(draw(1, 2).subarray(0, above), draw(1).subarray(0, above));
+});
+
+test('a map is enlarged by the votes of nine neighbours', () => {
+  const random = new Random(3);
+  const [width, height, factor] = [9, 7, 4];
+  const data = Int32Array.from(random.tensor([height * width]).data, value => Math.floor(3 * Math.abs(value)) % 3);
+  const enlarged = enlargeMap({ width, height, data }, factor);
+  const clamp = (value: number, size: number) => Math.min(size - 1, Math.max(0, value));
+  // A quadratic B-spline: the share of a pixel at this distance.
+  const share = (distance: number) =>
+    distance < 0.5 ? 0.75 - distance ** 2 : distance < 1.5 ? 0.5 * (1.5 - distance) ** 2 : 0;
+  for (let row = 0; row < height * factor; row++) {
+    for (let column = 0; column < width * factor; column++) {
+      const [y, x] = [(row + 0.5) / factor - 0.5, (column + 0.5) / factor - 0.5];
+      const votes = [0, 0, 0];
+      for (let fromY = -1; fromY <= height; fromY++) {
+        for (let fromX = -1; fromX <= width; fromX++) {
+          const id = data[clamp(fromY, height) * width + clamp(fromX, width)]!;
+          votes[id]! += share(Math.abs(y - fromY)) * share(Math.abs(x - fromX));
+        }
+      }
+      const winner = enlarged[row * width * factor + column]!;
+      assert.ok(votes[winner]! > Math.max(...votes) - 1e-9, `pixel ${column}, ${row}: ${winner} of ${votes}`);
+    }
+  }
+});
+
+test('distances to borders are those of the nearest pixels', () => {
+  const [width, height] = [17, 13];
+  const ids = Int32Array.from({ length: width * height }, (_, at) => {
+    const [x, y] = [at % width, Math.floor(at / width)];
+    return Math.hypot(x - 9, y - 5) < 4 ? 8 : x + y > 24 ? 9 : 7;
+  });
+  const regions = new Regions(ids, width, height);
+  assert.equal(regions.ids, [7, 8, 9]);
+  // Three for a step along an axis, four for a diagonal one.
+  const nearest = (x: number, y: number, counts: (id: number | undefined) => boolean) => {
+    let least = Number.POSITIVE_INFINITY;
+    for (let row = -1; row <= height; row++) {
+      for (let column = -1; column <= width; column++) {
+        const isInside = row >= 0 && row < height && column >= 0 && column < width;
+        if (!counts(isInside ? ids[row * width + column] : undefined)) continue;
+        const [dx, dy] = [Math.abs(x - column), Math.abs(y - row)];
+        least = Math.min(least, 3 * Math.max(dx, dy) + Math.min(dx, dy));
+      }
+    }
+    return least;
+  };
+  const [toOthers, toBorders] = [regions.distancesToOthers(), regions.distancesToBorders([true, true, true])];
+  const toBare = regions.distancesToBorders([true, false, true]);
+  const largest = new Map<number, number>();
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const id = ids[y * width + x]!;
+      const place = regions.at(y, x);
+      const toOther = nearest(x, y, other => other !== id);
+      assert.is(toOthers[place], toOther, `pixel ${x}, ${y}`);
+      largest.set(id, Math.max(largest.get(id) ?? 0, toOther));
+      // The borders of the small regions are theirs.
+      if (id === 7) assert.ok(toBorders[place]! > 1000, `pixel ${x}, ${y}`);
+      if (id === 7)
+        assert.is(
+          toBare[place],
+          nearest(x, y, other => other === 8),
+          `pixel ${x}, ${y}, to what is not drawn`,
+        );
+      else
+        assert.is(
+          toBorders[place],
+          nearest(x, y, other => other === 7),
+          `pixel ${x}, ${y}, to the larger region`,
+        );
+    }
+  }
+  for (const [id, { x, y, clearance }] of regions.innermostPoints()) {
+    assert.is(ids[y * width + x], id);
+    assert.is(clearance, largest.get(id)! / 3);
+    assert.is(toOthers[regions.at(y, x)], largest.get(id));
   }
 });
 
@@ -292,6 +464,21 @@ test('a map of another size is refused', () => {
     () => drawDetections({ ...grey(4, 4), width: 5 }, []),
     (error: unknown) => error instanceof ShapeError,
   );
+});
+
+test('text is drawn as it is rendered', () => {
+  const mask = renderText('7g', 20);
+  const canvas = new Canvas(mask.width + 8, mask.height + 6);
+  canvas.drawText(mask, 5, 4, [255, 255, 255]);
+  const drawn = canvas.toImage();
+  for (let y = 0; y < drawn.height; y++) {
+    for (let x = 0; x < drawn.width; x++) {
+      const [column, row] = [x - 5, y - 4];
+      const inside = column >= 0 && column < mask.width && row >= 0 && row < mask.height;
+      const expected = inside ? 255 * mask.coverage[row * mask.width + column]! : 0;
+      assert.ok(Math.abs(pixel(drawn, x, y)[0]! - expected) <= 0.51, `pixel ${x}, ${y}`);
+    }
+  }
 });
 
 test('a canvas clips what leaves it', () => {

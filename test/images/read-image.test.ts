@@ -154,6 +154,9 @@ test('what is no picture is refused by name', async () => {
   await rejectsWith(() => readImage('/dev/zero'), FileError, /\/dev\/zero: expected a file, got a device/);
   await rejectsWith(() => readImage('x.png', { maxPixels: 0 }), OptionError, /maxPixels to be at least 1, got 0/);
   await rejectsWith(() => readImage('x.png', { maxPixels: '9' as never }), OptionError, /to be a number, got "9"/);
+  await rejectsWith(() => readImage('x.png', { name: 5 as never }), OptionError, /name to be a text, got 5/);
+  const flag = { exifTranspose: 1 as never };
+  await rejectsWith(() => readImage('x.png', flag), OptionError, /exifTranspose to be true or false, got 1/);
   const misspelt = { max_pixels: 9 } as object;
   await rejectsWith(
     () => readImage('x.png', misspelt),
@@ -281,6 +284,8 @@ test('pictures above the limit are refused before anything is decoded', async ()
 });
 
 test('PNG pixels that do not fit the header are refused', async () => {
+  await rejectsWith(() => readImage(announcedPng(0, 4)), FileError, /impossible PNG size 0 x 4/);
+  await rejectsWith(() => readImage(announcedPng(4, 0)), FileError, /impossible PNG size 4 x 0/);
   const tooLong = announcedPng(4, 4, deflateSync(new Uint8Array(1e6)));
   await rejectsWith(() => readImage(tooLong), FileError, /expected 52 bytes of PNG pixels, got more/);
   const tooShort = announcedPng(40, 40);
@@ -326,6 +331,19 @@ test('unusual JPEG forms are refused by name', async () => {
   const deep = Buffer.from(original);
   deep[frame + 4] = 12;
   await rejectsWith(() => readImage(deep), FileError, /JPEG with 12 bits per sample is not supported/);
+  const sides: [at: number, message: RegExp][] = [
+    [5, /impossible JPEG size 30 x 0/],
+    [7, /impossible JPEG size 0 x 19/],
+  ];
+  for (const [at, message] of sides) {
+    const empty = Buffer.from(original);
+    empty.writeUInt16BE(0, frame + at);
+    await rejectsWith(() => readImage(empty), FileError, message);
+  }
+  const two = Buffer.concat([original.subarray(0, frame + 13), original.subarray(frame + 10)]);
+  two.writeUInt16BE(8 + 3 * 2, frame + 2);
+  two[frame + 9] = 2;
+  await rejectsWith(() => readImage(two), FileError, /JPEG with 2 components is not supported/);
 });
 
 test('JPEG files whose work or size is out of proportion are refused', async () => {
@@ -376,6 +394,8 @@ test('orientations as LONG, and in the text chunk that ImageMagick writes, turn 
     ['zTXt', [pngChunk('zTXt', deflated(text(6)))], true],
     ['tEXt', [pngChunk('tEXt', Buffer.concat([keyword, Buffer.from(text(8))]))], true],
     ['eXIf goes before', [pngChunk('eXIf', exifOf(1)), pngChunk('zTXt', deflated(text(6)))], false],
+    ['0, which is none', [pngChunk('eXIf', exifOf(0))], false],
+    ['9, which is none', [pngChunk('eXIf', exifOf(9))], false],
     ['damaged', [pngChunk('zTXt', Buffer.concat([keyword, Buffer.of(0, 1, 2, 3)]))], false],
     ['too long', [pngChunk('zTXt', deflated(text(6) + ' '.repeat(2 ** 20)))], false],
     ['no profile', [pngChunk('tEXt', Buffer.from('Comment\0\nexif\n 1\n00'))], false],
