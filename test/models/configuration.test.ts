@@ -13,11 +13,35 @@ function refuses(read: () => unknown, message: RegExp): void {
 }
 
 test('defaults are the classes’ own', () => {
-  assert.is(DetrConfig.from().num_queries, 100);
-  assert.is(ConditionalDetrConfig.from().num_queries, 300);
-  assert.is(DeformableDetrConfig.from().encoder_ffn_dim, 1024);
-  assert.is(ConditionalDetrConfig.from().class_cost, 2);
-  assert.is(DetrConfig.from().num_labels, 2);
+  // Those of transformers 5.18.
+  const common = {
+    ...{ num_channels: 3, d_model: 256, encoder_layers: 6, decoder_layers: 6 },
+    ...{ encoder_attention_heads: 8, decoder_attention_heads: 8, activation_function: 'relu' },
+    ...{ position_embedding_type: 'sine', auxiliary_loss: false, init_std: 0.02, init_xavier_std: 1 },
+    ...{ bbox_cost: 5, giou_cost: 2, mask_loss_coefficient: 1, dice_loss_coefficient: 1 },
+    ...{ bbox_loss_coefficient: 5, giou_loss_coefficient: 2, num_labels: 2 },
+  };
+  const wide = { encoder_ffn_dim: 2048, decoder_ffn_dim: 2048 };
+  const narrow = { encoder_ffn_dim: 1024, decoder_ffn_dim: 1024 };
+  const deformable = {
+    ...{ num_feature_levels: 4, encoder_n_points: 4, decoder_n_points: 4, with_box_refine: false },
+    ...{ two_stage: false, two_stage_num_proposals: 300, tie_word_embeddings: true },
+  };
+  const defaults: [config: object, expected: object][] = [
+    [DetrConfig.from(), { ...common, ...wide, num_queries: 100, class_cost: 1, eos_coefficient: 0.1 }],
+    [
+      ConditionalDetrConfig.from(),
+      { ...common, ...wide, num_queries: 300, class_cost: 2, cls_loss_coefficient: 2, focal_alpha: 0.25 },
+    ],
+    [
+      DeformableDetrConfig.from(),
+      { ...common, ...narrow, ...deformable, num_queries: 300, class_cost: 1, focal_alpha: 0.25 },
+    ],
+  ];
+  for (const [config, expected] of defaults) {
+    const read = config as Record<string, unknown>;
+    assert.equal(Object.fromEntries(Object.keys(expected).map(key => [key, read[key]])), expected);
+  }
 });
 
 test('labels are counted by their names, and gaps are filled', () => {
@@ -138,10 +162,15 @@ test('a config gives the same config again, also out of JSON', () => {
 test('what cannot be is refused, naming the key', () => {
   refuses(() => DetrConfig.from({ d_model: 0 }), /d_model: expected a positive integer up to 65536, got 0/);
   refuses(() => DetrConfig.from({ d_model: '256' }), /d_model: expected a positive integer up to 65536, got "256"/);
-  refuses(
-    () => DetrConfig.from({ d_model: 36 }),
-    /d_model: expected a multiple of encoder_attention_heads \(8\), got 36/,
-  );
+  for (const { from } of [DetrConfig, ConditionalDetrConfig, DeformableDetrConfig]) {
+    refuses(() => from({ d_model: 36 }), /d_model: expected a multiple of encoder_attention_heads \(8\), got 36/);
+    const heads = { encoder_attention_heads: 1, decoder_attention_heads: 1 };
+    refuses(() => from({ d_model: 35, ...heads }), /d_model: expected an even number, got 35/);
+    refuses(
+      () => from({ d_model: 32, decoder_attention_heads: 5 }),
+      /a multiple of decoder_attention_heads \(5\), got 32/,
+    );
+  }
   refuses(
     () => DetrConfig.from({ position_embedding_type: 'fourier' }),
     /position_embedding_type: expected one of sine, learned/,
@@ -159,6 +188,14 @@ test('what cannot be is refused, naming the key', () => {
   refuses(
     () => DetrConfig.fromBackboneConfig({ hidden_sizes: [64, 6, 8, 16] }),
     /hidden_sizes: expected multiples of 4 for bottleneck layers, got \[64, 6, 8, 16\]/,
+  );
+  refuses(
+    () => DetrConfig.fromBackboneConfig({ hidden_sizes: [64, 128], depths: [1, 1, 1] }),
+    /expected hidden_sizes and depths of the same length, at most 4, got 2 and 3/,
+  );
+  refuses(
+    () => DetrConfig.fromBackboneConfig({ hidden_sizes: '64' }),
+    /hidden_sizes: expected a list of positive integers, got "64"/,
   );
   refuses(
     () => DetrConfig.fromBackboneConfig({ out_features: ['stage4', 'stage4'] }),

@@ -14,7 +14,11 @@ import {
 } from '../../engine/index.ts';
 import { Random } from '../../kernels/index.ts';
 import { AutoModelForObjectDetection } from '../../models/auto.ts';
-import { ConditionalDetrForSegmentation } from '../../models/conditional-detr.ts';
+import {
+  ConditionalDetrForObjectDetection,
+  ConditionalDetrForSegmentation,
+  ConditionalDetrModel,
+} from '../../models/conditional-detr.ts';
 import { DetrConfig, type RawConfig } from '../../models/configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from '../../models/deformable-detr.ts';
 import type { PredictInputs } from '../../models/detection.ts';
@@ -376,6 +380,63 @@ loading('a model without heads loads from a checkpoint with heads', async () => 
   const inputs = { pixelValues: picture(64, 64) };
   assert.equal((await bare.forward(inputs)).last_hidden_state, (await whole.forward(inputs)).last_hidden_state);
   await device.destroy();
+});
+
+type Family = readonly [bare: typeof DetrModel, whole: typeof DetrForObjectDetection, raw: RawConfig];
+const families = [
+  [DetrModel, DetrForObjectDetection, small],
+  [ConditionalDetrModel, ConditionalDetrForObjectDetection, { ...small, model_type: 'conditional_detr' }],
+  [DeformableDetrModel, DeformableDetrForObjectDetection, smallDeformable],
+] as unknown as readonly Family[];
+
+loading('a model without heads gives what one with heads has inside, and every layer’s state', async () => {
+  const device = await openDevice('cpu:1');
+  const one = picture(64, 96);
+  const twice = { shape: [2, 3, 64, 96], data: Float32Array.of(...one.data, ...one.data) };
+  for (const [Bare, Whole, raw] of families) {
+    const config = { ...raw, auxiliary_loss: true };
+    const source = syntheticSource((await Whole.fromConfig(config, { device })).parameters());
+    const whole = await (await Whole.fromSource(config, source, { device })).forward({ pixelValues: twice });
+    const outputs = await (await Bare.fromSource(config, source, { device })).forward({ pixelValues: twice });
+    assert.equal(outputs.last_hidden_state, whole.last_hidden_state, Bare.name);
+    assert.equal(outputs.encoder_last_hidden_state, whole.encoder_last_hidden_state, Bare.name);
+
+    // [L, B, Q, D], but for Deformable DETR [B, L, Q, D]: pictures are alike, layers are not.
+    const { shape, data } = outputs.intermediate_hidden_states!;
+    assert.equal(shape, [2, 2, 7, 32]);
+    const [first, second, third, fourth] = [0, 1, 2, 3].map(index => data.slice(index * 7 * 32, (index + 1) * 7 * 32));
+    const [layer, image] = raw === smallDeformable ? [second, third] : [third, second];
+    assert.equal(image, first, Bare.name);
+    assert.equal(fourth, layer, Bare.name);
+    assert.not.equal(layer, first, Bare.name);
+    if (!('reference_points' in outputs)) continue;
+    // [Q, B, 2]: where queries look first does not depend on the picture.
+    const points = outputs.reference_points as HostTensor;
+    assert.equal(points.shape, [7, 2, 2]);
+    for (let at = 0; at < points.data.length; at += 4) {
+      assert.equal(points.data.slice(at, at + 2), points.data.slice(at + 2, at + 4));
+    }
+    assert.is(new Set(points.data).size, 14);
+    assert.ok(points.data.every(value => value > 0 && value < 1));
+  }
+  await device.destroy();
+});
+
+loading('a seed is a whole number', async () => {
+  const seed = 0.5;
+  await rejectsWith(
+    () => DetrModel.fromConfig(small, { device: 'cpu', seed }),
+    OptionError,
+    /a whole number as seed, got 0.5/,
+  );
+});
+
+loading('a model that was not loaded has no device', () => {
+  const model = new DetrModel(DetrConfig.from(small));
+  assert.throws(
+    () => model.device,
+    (error: Error) => error instanceof DeviceError && /DetrModel: expected a loaded/.test(error.message),
+  );
 });
 
 loading('a model without heads lets no other surplus through', async () => {

@@ -144,6 +144,13 @@ for (const deviceName of modelDeviceNames) {
     const semantic = await segment(picture, { subtask: 'semantic' });
     const covered = semantic.reduce((sum, { mask }) => sum + mask.data.reduce((count, pixel) => count + pixel, 0), 0);
     assert.is(covered, semantic[0]!.mask.data.length, 'every pixel has one class');
+    const ids = semantic.map(({ label }) => panoptic.categories.findIndex(({ name }) => name === label));
+    assert.ok(
+      ids.every((id, index) => index === 0 || id > ids[index - 1]!),
+      'classes come in their order',
+    );
+    const instances = await segment(picture, { subtask: 'instance' });
+    assert.ok(instances.length > 0 && instances.every(({ mask, score }) => mask.data.includes(1) && score! > 0.5));
     const whole = await readImage(picture);
     const top = { ...whole, height: 40, data: whole.data.slice(0, (whole.data.length / whole.height) * 40) };
     assert.equal(await segment([top, whole]), [await segment(top), segments], 'pictures of other sizes do not matter');

@@ -87,7 +87,9 @@ const fourFloats = new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer);
 
 test('hand-made pickles: strides, zip64, deflate, comments', async () => {
   const transposed = dictOf(tensor(tuple(2, 2), tuple(1, 2)));
-  for (const options of [{}, { zip64: true }, { isDeflated: true }, { comment: 'PK\x05\x06 not the end' }]) {
+  // Comments in which an end record might be seen, too.
+  const comments = ['PK\x05\x06 is not the end here', '\0'.repeat(22)].map(comment => ({ comment }));
+  for (const options of [{}, { zip64: true }, { isDeflated: true }, ...comments]) {
     const source = await openBytes(archiveOf(transposed, { 0: fourFloats }, options));
     assert.equal(await source.read('a'), { shape: [2, 2], data: new Float32Array([1, 3, 2, 4]) });
   }
@@ -272,6 +274,39 @@ test('a deflated entry that would fill the memory is refused before it is inflat
   await rejectsWith(() => openBytes(lying), FileError, /expected 100001 bytes, got 100000/);
 });
 
+const word = (value: string) => `U${String.fromCharCode(value.length)}${value}`;
+
+/** A file of before torch 1.6: names and tensors, the keys of the storages, and what those hold. */
+function plainFile(tensors: readonly string[], keys: readonly string[], storages: readonly Float32Array[]): Buffer {
+  const pickles = ['\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19', 'M\xe9\x03', `}${word('little_endian')}\x88s`];
+  pickles.push(`}(${tensors.join('')}u`, `](${keys.map(word).join('')}e`);
+  const counted = storages.map(values => {
+    const bytes = Buffer.alloc(8 + values.byteLength);
+    bytes.writeBigInt64LE(BigInt(values.length));
+    bytes.set(new Uint8Array(values.buffer), 8);
+    return bytes;
+  });
+  return Buffer.concat([Buffer.from(pickles.map(pickle => `\x80\x02${pickle}.`).join(''), 'latin1'), ...counted]);
+}
+
+test('the plain format: a tensor over a part of a storage', async () => {
+  const ofPart = (start: number, length: number, count: number) => {
+    const part = `(${word('part')}K${String.fromCharCode(start)}K${String.fromCharCode(length)}t`;
+    return word('t') + tensor(tuple(count), tuple(1), 1, storage().replace(/tQ$/, `${part}tQ`));
+  };
+  const values = Float32Array.of(1, 2, 3, 4);
+  const whole = word('w') + tensor(tuple(4), tuple(1));
+  const source = await openBytes(plainFile([ofPart(1, 3, 2), whole], ['0'], [values]));
+  assert.equal(await source.read('t'), { shape: [2], data: Float32Array.of(3, 4) });
+  assert.equal((await source.read('w')).data, values);
+  const refuses = (file: Buffer, message: RegExp) => rejectsWith(() => openBytes(file), FileError, message);
+  await refuses(plainFile([ofPart(1, 3, 3)], ['0'], [values]), /offset 1 lies outside its storage of 3 elements/);
+  await refuses(plainFile([ofPart(2, 3, 1)], ['0'], [values]), /expected the pickle to refer to a storage of torch/);
+  await refuses(plainFile([whole], ['0', '1'], [values, values]), /nothing refers to storage "1"/);
+  const lacking = await openBytes(plainFile([whole], [], []));
+  await rejectsWith(() => lacking.read('w'), FileError, /storage "0" is not in the file/);
+});
+
 test('the plain format: damage is refused', async () => {
   const good = bytesOfFile('legacy.pth');
   for (let length = 0; length < good.length; length += 7) {
@@ -287,20 +322,12 @@ test('the plain format: damage is refused', async () => {
 });
 
 test('the plain format: many small storages take few reads, and each must have the size that was said', async () => {
-  const word = (value: string) => `U${String.fromCharCode(value.length)}${value}`;
   const file = (counts: readonly number[], counters = counts) => {
-    const pickles = ['\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19', 'M\xe9\x03', `}${word('little_endian')}\x88s`];
     const tensors = counts.map(
       (count, i) => word(`t${i}`) + tensor(tuple(count), tuple(1), 0, storage('FloatStorage', count, `${i}`)),
     );
-    pickles.push(`}(${tensors.join('')}u`, `](${counts.map((_, i) => word(`${i}`)).join('')}e`);
-    const storages = counters.map((count, i) => {
-      const bytes = Buffer.alloc(8 + 4 * count);
-      bytes.writeBigInt64LE(BigInt(count));
-      new Float32Array(bytes.buffer, bytes.byteOffset + 8, count).fill(i);
-      return bytes;
-    });
-    return Buffer.concat([Buffer.from(pickles.map(pickle => `\x80\x02${pickle}.`).join(''), 'latin1'), ...storages]);
+    const storages = counters.map((count, i) => new Float32Array(count).fill(i));
+    return plainFile(tensors, Object.keys(counts), storages);
   };
   const counts = Array.from({ length: 3000 }, (_, i) => (i % 500 === 0 ? 200 : i % 2));
   const bytes = memoryBytes(file(counts), 'x');
