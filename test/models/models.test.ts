@@ -435,7 +435,9 @@ loading('a model that was not loaded has no device', () => {
   const model = new DetrModel(DetrConfig.from(small));
   assert.throws(
     () => model.device,
-    (error: Error) => error instanceof DeviceError && /DetrModel: expected a loaded/.test(error.message),
+    (error: Error) =>
+      error instanceof DeviceError &&
+      /DetrModel: expected a model of fromPretrained, .* without weights/.test(error.message),
   );
 });
 
