@@ -32,7 +32,8 @@ test('random work: no two holders share memory, idle memory is idle, and all of 
         const units = Math.max(1, Math.ceil(byteLength / UNIT));
         assert.is(address % UNIT, 0, context);
         assert.ok(address >= UNIT && address + byteLength <= end, context);
-        const block = { address, units, lastUse: idle ? 0 : batch + 1 };
+        // Not all that is had for recorded work is used by any.
+        const block = { address, units, lastUse: idle || random.boolean() ? 0 : batch + 1 };
         for (let unit = address / UNIT; unit < address / UNIT + units; unit++) {
           assert.not(holders.has(unit), `${context}: ${unit} has a holder`);
           assert.ok(!idle || (lastUses.get(unit) ?? 0) <= completed, `${context}: ${unit} is in use`);
@@ -52,6 +53,14 @@ test('random work: no two holders share memory, idle memory is idle, and all of 
     assert.is(allocator.allocateIdle(end - UNIT, batch + 1), UNIT, context);
     assert.is(end, before, context);
   }
+});
+
+test('freed memory serves again, the smallest block first that is large enough', () => {
+  const allocator = new Allocator(0, 100 * UNIT, () => {});
+  const [large, , small] = [5, 1, 3, 1].map(units => allocator.allocate(units * UNIT)) as [number, number, number];
+  for (const address of [large, small]) allocator.release(address, 0, 0);
+  const taken = [3, 2, 3].map(units => allocator.allocate(units * UNIT));
+  assert.equal(taken, [small, large, large + 2 * UNIT]);
 });
 
 test('what does not fit is refused, and what fits is still to be had', () => {

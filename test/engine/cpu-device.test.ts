@@ -1,7 +1,10 @@
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import fileSystem from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import workerThreads, { type Worker, type WorkerOptions } from 'node:worker_threads';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -110,6 +113,8 @@ test('threads that cannot all be started leave none behind', async () => {
 test('options of a device that do not exist are refused', async () => {
   const refused: [options: unknown, message: RegExp][] = [
     ['cpu', /^Device.create: expected an object { device, threads, revectorize }/],
+    [null, /^Device.create: expected an object .*, got null$/],
+    [['cpu'], /^Device.create: expected an object .*, got \["cpu"\]$/],
     [{ backend: 'cpu' }, /^Device.create: unknown option backend; known are device/],
     [{ device: 'gpu' }, /^device: expected auto, webgpu or cpu, got "gpu"/],
     [{ device: 'cpu', revectorize: 'yes' }, /^revectorize: expected true or false, got "yes"/],
@@ -200,6 +205,26 @@ testOnDevice('work that finds no memory is told to all who recorded it, and smal
   const errors = await Promise.all([out, before, activate(before, 'relu')].map(tensor => rejection(tensor.read())));
   for (const error of errors) assert.instance(error, OutOfMemoryError);
   assertRelu(await relu(device));
+});
+
+testOnDevice('scratch memory grows with what launches need, also after more was refused', async device => {
+  const sound = soundLaunch(device);
+  await device.finish();
+  const x = device.tensor({ shape: [1000], data: values(1000) });
+  const { liveBytes } = device.memory;
+  const scratchAfter = async (scratchBytes: number) => {
+    const out = device.empty([1000]);
+    const wasm: Launch['wasm'] = host => ({ ...sound.wasm(host), scratchBytes });
+    device.launch({ ...sound, inputs: [x], outputs: [out], wasm });
+    const read = out.read();
+    out.dispose();
+    assertRelu(await read);
+    return device.memory.liveBytes - liveBytes;
+  };
+  assert.equal([await scratchAfter(1000), await scratchAfter(10)], [2 * 1024, 2 * 1024]);
+  assert.instance(await rejection(scratchAfter(3 * gibibyte)), OutOfMemoryError);
+  assert.is(device.memory.liveBytes, liveBytes);
+  assert.equal([await scratchAfter(10), await scratchAfter(2000)], [2 * 64, 2 * 2048]);
 });
 
 testOnDevice('a scope with an asynchronous body is refused, and its promise troubles nobody', async device => {
@@ -352,12 +377,25 @@ testOnDevice('a tensor of another device is neither read nor given to a kernel',
   await other.destroy();
 });
 
+testOnDevice('a tensor that was disposed of is neither read nor given to a kernel', async device => {
+  const [x, y] = [device.tensor({ shape: [2], data: Float32Array.of(1, 2) }), device.empty([2])];
+  const view = x.reshape([1, 2]);
+  x.dispose();
+  x.dispose();
+  const expected = /^tensor \[2\]: expected live, got disposed$/;
+  assert.match((await rejection(x.read())).message, expected);
+  assert.throws(() => add(x, y), expected);
+  assert.throws(() => x.reshape([2, 1]), expected);
+  assert.equal([...(await view.read()).data], [1, 2]);
+});
+
 testOnDevice('a profile has a time for every launch, and is the only one', async device => {
   const together = await Promise.allSettled([1, 2].map(() => device.profile(() => relu(device))));
   assert.equal(
     together.map(({ status }) => status),
     ['fulfilled', 'rejected'],
   );
+  const before = activate(device.tensor({ shape: [4], data: values(4) }), 'relu');
   const { result, timings } = await device.profile(async () => {
     const error = await rejection(device.profile(async () => {}));
     assert.instance(error, DeviceError);
@@ -368,9 +406,52 @@ testOnDevice('a profile has a time for every launch, and is the only one', async
   assert.equal(
     timings.map(({ kernel, flops, bytes }) => ({ kernel, flops, bytes })),
     [{ kernel: 'activate', flops: 1000, bytes: 8000 }],
+    'without what was recorded before',
   );
+  before.dispose();
   assert.ok(timings[0]!.milliseconds >= 0);
   assert.equal((await device.profile(async () => {})).timings, []);
+});
+
+testOnDevice('the times of a profile are those that its launches took, one after the other', async device => {
+  const x = device.tensor({ shape: [1 << 22], data: new Float32Array(1 << 22).fill(0.5) });
+  const start = performance.now();
+  const { timings } = await device.profile(async () => {
+    for (let launch = 0; launch < 3; launch++) activate(x, 'gelu').dispose();
+    await relu(device);
+  });
+  const elapsed = performance.now() - start;
+  const milliseconds = timings.map(timing => timing.milliseconds);
+  const sum = milliseconds.reduce((total, each) => total + each, 0);
+  const fast = milliseconds.pop()!;
+  assert.is(milliseconds.length, 3);
+  for (const slow of milliseconds) assert.ok(slow > fast, `${slow} ms and ${fast} ms`);
+  assert.ok(sum < elapsed + 10, `${sum} of ${elapsed} ms`);
+});
+
+test('the cpu device has fused multiply-add where WebAssembly has it', async () => {
+  setFlagsFromString('--experimental-wasm-relaxed-simd');
+  const kernels = readFileSync(fileURLToPath(new URL('../../kernels/kernels.relaxed.wasm', import.meta.url)));
+  await using device = await Device.create({ device: 'cpu', threads: 1 });
+  assert.is(/SIMD.*, fused multiply-add\)$/.test(device.name), WebAssembly.validate(kernels), device.name);
+});
+
+test('kernels that could not be read are read when a device is wanted again', async () => {
+  const { readFile } = fileSystem;
+  process.env.DETR_KERNELS = 'plain'; // the other builds were read before
+  try {
+    fileSystem.readFile = (() => Promise.reject(new Error('too many open files'))) as typeof readFile;
+    syncBuiltinESMExports();
+    const error = await rejection(Device.create({ device: 'cpu', threads: 1 }));
+    assert.instance(error, DeviceError);
+    assert.match(error.message, /^cpu device: expected compiled kernels at .*kernels\.wasm, got none; run the build/);
+    fileSystem.readFile = readFile;
+    syncBuiltinESMExports();
+    await using device = await Device.create({ device: 'cpu', threads: 1 });
+    assertRelu(await relu(device));
+  } finally {
+    delete process.env.DETR_KERNELS;
+  }
 });
 
 testOnDevice('reshape refuses what is no shape, and shapes of other sizes', async device => {

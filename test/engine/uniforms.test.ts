@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DeviceError } from '../../engine/index.ts';
+import { writeScalars } from '../../engine/launch.ts';
 import { UniformWriter } from '../../engine/webgpu/uniforms.ts';
 
 const scalars = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
@@ -44,6 +45,20 @@ test('what was taken is not taken again', () => {
     [0, 16, 65_520],
     [1, 0, 65_536],
   ]);
+});
+
+test('integers are those of 32 bits, with a sign or without; floats are any', () => {
+  const words = new Uint32Array(6);
+  const write = (...values: Parameters<typeof writeScalars>[0]) =>
+    writeScalars(values, words, new Float32Array(words.buffer), 1);
+  write(2 ** 32 - 1, -(2 ** 31), { f32: 2 ** 32 }, 0);
+  assert.equal([...words], [0, 0xffff_ffff, 0x8000_0000, 0x4f80_0000, 0, 0]);
+  for (const value of [2 ** 32, -(2 ** 31) - 1, Number.NaN]) {
+    assert.throws(
+      () => write(value),
+      (error: Error) => error instanceof DeviceError && error.message.endsWith(`32 bits, got ${value}`),
+    );
+  }
 });
 
 test.run();

@@ -392,6 +392,7 @@ if (probe === undefined) {
 
   testOnDevice('a profile names every launch, its stage and its time', async device => {
     const x = device.tensor({ shape: [64], data: values(64) });
+    affine(x, 3).dispose(); // recorded before it
     const { result, timings } = await device.profile(async () => {
       const y = device.stage('backbone', () => affine(x, 2, 0, SLOW_AFFINE));
       await y.read();
@@ -408,6 +409,21 @@ if (probe === undefined) {
     const [slow, fast] = timings.map(({ milliseconds }) => milliseconds);
     assert.ok(slow! > fast! && fast! >= 0, `${slow} ms and ${fast} ms`);
     assert.instance(await rejection(device.profile(() => device.profile(async () => 1))), DeviceError);
+  });
+
+  testOnDevice('a profile has as many launches as there are', async device => {
+    const x = device.tensor({ shape: [64], data: values(64) });
+    const { timings } = await device.profile(async () => {
+      // More than a set of queries holds.
+      for (let launch = 0; launch < 2100; launch++) affine(x, 2).dispose();
+      affine(x, 2, 0, SLOW_AFFINE).dispose();
+    });
+    assert.is(timings.length, 2101);
+    const milliseconds = timings.map(timing => timing.milliseconds);
+    const slow = milliseconds.pop()!;
+    milliseconds.sort((a, b) => a - b);
+    const [least, median] = [milliseconds[0]!, milliseconds[1050]!];
+    assert.ok(least >= 0 && median < slow, `from ${least} ms, ${median} and ${slow} ms`);
   });
 
   testOnDevice('a profile that fails leaves no queries behind', async device => {
@@ -436,7 +452,9 @@ if (probe === undefined) {
       };
       return encoder;
     };
-    assert.match((await rejection(profile())).message, /no encoding/);
+    const error = await rejection(profile());
+    assert.instance(error, DeviceError);
+    assert.match(error.message, /no encoding/);
     gpuDevice.createCommandEncoder = createCommandEncoder;
 
     const createBuffer = gpuDevice.createBuffer.bind(gpuDevice);
