@@ -244,7 +244,10 @@ async function runTwice(device: Device, kernel: Kernel<unknown>, { problem, inpu
     const run = kernel.prepare(device, problem, inputs);
     const read = (outputs: readonly Tensor[]) =>
       Promise.all(outputs.map(output => output.read() as Promise<HostOutput>));
+    const before = device.memory.liveBytes;
     const fresh = run();
+    const kept = fresh.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    assert.is(device.memory.liveBytes - before, kept, `${kernel.name}: bytes that are kept`);
     // The fresh outputs are still in use: these are the blocks that the second run will be given.
     const blocks = fresh.map(({ shape }) =>
       device.tensor({ shape, data: new Float32Array(elementCount(shape)).fill(Number.NaN) }),
