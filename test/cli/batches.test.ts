@@ -106,6 +106,25 @@ test('when nothing can be recorded any more the run ends with the reason', async
   await rejectsWith(() => run(inputs, { finish }), DetrError, /disk full/);
 });
 
+test('a run that ends early waits for the batch on the device, whose model may be freed next', async () => {
+  let running = 0;
+  const ends = run(inputs, {
+    batchSize: 2,
+    run: async pictures => {
+      running += 1;
+      await new Promise(resolve => setTimeout(resolve, 20));
+      running -= 1;
+      return pictures.map(() => 0);
+    },
+    finish: async () => {
+      assert.is(running, 1);
+      throw new RunEnded('', { cause: new DetrError('disk full') });
+    },
+  });
+  await rejectsWith(() => ends, DetrError, /disk full/);
+  assert.is(running, 0);
+});
+
 test('a full disk ends the run at once, and what concerns one file does not', async () => {
   const failing = (code: string) => {
     const cause = Object.assign(new Error(code), { code, syscall: 'write' });

@@ -30,6 +30,8 @@ test('ids are trusted where names agree with them, or say nothing', () => {
   assert.equal(match(animals, categories('cat', 'dog')), byId(1, 2));
   assert.equal(match(animals, categories('Cat', 'dog', 'aeroplane', 'unicorn')), byId(1, 2, 3));
   assert.equal(match({ 0: 'LABEL_0', 1: 'LABEL_1', 2: 'LABEL_2' }, categories('cat', 'dog')), byId(1, 2));
+  assert.equal(match(animals, categories('cat', 'aeroplane')), byId(1, 2));
+  for (const names of [animals, { 0: 'LABEL_0', 1: 'LABEL_1' }]) assert.equal(match(names, categories('cat')), byId(1));
 });
 
 test('names decide where ids point elsewhere', () => {

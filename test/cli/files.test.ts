@@ -4,7 +4,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findPictures, outputPaths, writeJsonFile } from '../../cli/files.ts';
+import { findPictures, isInside, outputPaths, writeJsonFile } from '../../cli/files.ts';
 import { Journal } from '../../cli/journal.ts';
 import { FileError, OptionError } from '../../engine/errors.ts';
 import { readJson } from '../../weights/json-file.ts';
@@ -80,6 +80,12 @@ test('a result never takes the place of a picture', () => {
   }
 });
 
+test('a name out of a file stays below its folder', () => {
+  for (const name of ['a.png', 'a/b.png', './a.png', '..a.png', 'a../b.png']) assert.ok(isInside(name), name);
+  for (const name of ['/a.png', '..', '../a.png', 'a/../../b.png', 'a\\..\\b.png', 'a\0.png'])
+    assert.not(isInside(name), name);
+});
+
 test('JSON files are objects, and errors name them', async () => {
   const path = join(folder, 'x.json');
   await writeJsonFile(path, { a: [1, 2] });
@@ -150,6 +156,16 @@ test('a journal goes on where it stopped, without a line that was cut off', asyn
   assert.is(next.entries.size, 0, 'a run in which nothing was done gives way');
   await next.close();
   assert.is(readFileSync(path, 'utf8'), '{"journal":1,"model":"third"}\n');
+});
+
+test('the journal of another run stays, however little is done', async () => {
+  const path = join(folder, 'begun.jsonl');
+  const begun = await Journal.open<string>(path, { model: 'm' }, false);
+  await begun.add(3, 'three');
+  await begun.close();
+  const content = readFileSync(path, 'utf8');
+  await rejectsWith(() => Journal.open(path, { model: 'other' }, false), OptionError, /or add --restart$/);
+  assert.is(readFileSync(path, 'utf8'), content);
 });
 
 test('a journal that cannot be opened leaves no open file', async () => {

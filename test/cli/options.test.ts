@@ -1,6 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkEffect, choice, describeOptions, flag, number, parseCommandLine, text } from '../../cli/options.ts';
+import {
+  checkEffect,
+  choice,
+  describeOptions,
+  flag,
+  listOf,
+  number,
+  parseCommandLine,
+  text,
+} from '../../cli/options.ts';
 import { OptionError } from '../../engine/errors.ts';
 
 const options = {
@@ -105,6 +114,10 @@ test('missing, superfluous and repeated values are refused', () => {
   refuses(['--json=yes'], '--json: expected no value, got "yes"');
   refuses(['--help=yes'], '--help: expected no value');
   refuses(['--batch', '1', '--batch', '2'], '--batch: expected once, got it twice');
+});
+
+test('lists read naturally', () => {
+  assert.equal([[], ['a'], ['a', 'b'], ['a', 'b', 'c']].map(listOf), ['', 'a', 'a or b', 'a, b or c']);
 });
 
 test('help lists every option with its default, within the width', () => {

@@ -48,6 +48,8 @@ test('masks are cut to the picture, and the target grows by what is left of the 
   assert.equal(second!.outputs.pred_masks.shape, [1, 1, 3, 4]);
   assert.equal([...second!.outputs.pred_masks.data], [24, 25, 26, 27, 30, 31, 32, 33, 36, 37, 38, 39]);
   assert.equal(second!.targetSizes, [[24, 32]], 'three mask rows are 12 input rows, 24 rows of the original');
+  const [, odd] = withoutPadding({ logits, pred_masks }, mask, [picture(32, 48), picture(23, 37)]);
+  assert.equal(odd!.targetSizes, [[28, 37]], '27.6 rows, to the nearest');
   const map = { shape: [24, 32], data: Int32Array.from({ length: 24 * 32 }, (_, index) => index) };
   const cropped = second!.crop(map);
   assert.equal(cropped.shape, [20, 32]);

@@ -2,6 +2,7 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } fro
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { stuffLabels } from '../../cli/models.ts';
 import { panopticIds } from '../../models/evaluation/panoptic-evaluator.ts';
 import { type CocoRle, rleArea, rleFromCoco } from '../../models/evaluation/rle.ts';
 import { readImage } from '../../models/images/files.ts';
@@ -133,6 +134,18 @@ test('with --json and no --out nothing is written, and the masks are in the JSON
     assert.is(rleArea(rleFromCoco(segmentation)), area);
   }
   assert.equal(readdirSync(workingFolder), []);
+});
+
+test('stuff is what the model is known for, what lies above the things of COCO, or what is named', () => {
+  const named = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, label) => [label, `n${label}`]));
+  const stuffOf = (wanted: string | undefined, count: number, stuff?: readonly number[]) =>
+    [...stuffLabels(wanted, named(count), { name: '', directory: '', threshold: 0.5, stuff })].sort((a, b) => a - b);
+  assert.equal(stuffOf(undefined, 7, [5, 6]), [5, 6]);
+  assert.equal(stuffOf(undefined, 91), []);
+  const published = stuffOf(undefined, 250);
+  assert.equal([published[0], published.at(-1), published.length], [91, 249, 159]);
+  assert.equal(stuffOf('n3, 5,n0', 250, [1]), [0, 3, 5]);
 });
 
 test('never writes a map over the pictures themselves', async () => {
