@@ -222,7 +222,7 @@ testOnDevice('scratch memory grows with what launches need, also after more was 
     return device.memory.liveBytes - liveBytes;
   };
   assert.equal([await scratchAfter(1000), await scratchAfter(10)], [2 * 1024, 2 * 1024]);
-  assert.instance(await rejection(scratchAfter(3 * gibibyte)), OutOfMemoryError);
+  assert.instance(await rejection(scratchAfter(3 * GIBIBYTE)), OutOfMemoryError);
   assert.is(device.memory.liveBytes, liveBytes);
   assert.equal([await scratchAfter(10), await scratchAfter(2000)], [2 * 64, 2 * 2048]);
 });
