@@ -69,9 +69,9 @@ export interface RandomOptions extends LoadOptions {
 }
 
 /** A class of models, as `fromPretrained` and its kin are called on. */
-export interface ModelClass<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>> {
-  new (config: Config): Model;
-  readConfig(raw: RawConfig): Config;
+export interface ModelClass {
+  new (config: never): PreTrainedModel<BaseConfig, object>;
+  readConfig(raw: RawConfig): BaseConfig;
 }
 
 export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends object> extends Module {
@@ -99,56 +99,56 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
    * by its name. Loading is strict: every missing, misshapen or unused tensor is reported, all at once.
    * @throws FileError, ConfigError, DownloadError; OptionError for unknown options
    */
-  static async fromPretrained<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
-    this: ModelClass<Config, Model>,
+  static async fromPretrained<Class extends ModelClass>(
+    this: Class,
     pretrained: string,
     options: PretrainedOptions = {},
-  ): Promise<Model> {
+  ): Promise<InstanceType<Class>> {
     checkPretrainedOptions(options, 'fromPretrained');
     const { device, ...hubOptions } = options;
     const directory = await locatePretrained(pretrained, hubOptions);
     const raw = await readJson(join(directory, 'config.json'));
     const source = await openCheckpoint(directory);
     try {
-      return await new this(this.readConfig(raw)).#loadFrom(source, device);
+      return (await create(this, raw).#loadFrom(source, device)) as InstanceType<Class>;
     } finally {
       await source.close();
     }
   }
 
   /** Loads a model from a config and any source of named weights (a checkpoint, synthetic weights, your own). */
-  static async fromSource<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
-    this: ModelClass<Config, Model>,
-    config: ConfigInput<Config>,
+  static async fromSource<Class extends ModelClass>(
+    this: Class,
+    config: ConfigInput<BaseConfig>,
     source: WeightSource,
     options: LoadOptions = {},
-  ): Promise<Model> {
+  ): Promise<InstanceType<Class>> {
     checkLoadOptions(options, ['device'], 'fromSource');
     if (!(source?.tensors instanceof Map) || typeof source.read !== 'function') {
       throw new OptionError(`fromSource: expected a source { name, tensors, read }, got ${describe(source)}`);
     }
-    return new this(this.readConfig(config as RawConfig)).#loadFrom(source, options.device);
+    return (await create(this, config).#loadFrom(source, options.device)) as InstanceType<Class>;
   }
 
   /**
    * A model with random weights as HuggingFace initialises them (`init_std`, `init_xavier_std`), and the backbone's from a
    * file if one is given. The same seed gives the same weights.
    */
-  static async fromConfig<Config extends BaseConfig, Model extends PreTrainedModel<Config, object>>(
-    this: ModelClass<Config, Model>,
-    config: ConfigInput<Config>,
+  static async fromConfig<Class extends ModelClass>(
+    this: Class,
+    config: ConfigInput<BaseConfig>,
     options: RandomOptions = {},
-  ): Promise<Model> {
+  ): Promise<InstanceType<Class>> {
     checkLoadOptions(options, ['device', 'seed', 'backboneWeights'], 'fromConfig');
     const { device, seed = 0, backboneWeights } = options;
     if (!Number.isInteger(seed))
       throw new OptionError(`fromConfig: expected a whole number as seed, got ${describe(seed)}`);
-    const model = new this(this.readConfig(config as RawConfig));
+    const model = create(this, config);
     const random = randomSource(new Map(checkpointParameters(model)), model.config, seed);
-    if (backboneWeights === undefined) return model.#loadFrom(random, device);
+    if (backboneWeights === undefined) return (await model.#loadFrom(random, device)) as InstanceType<Class>;
     const backbone = await openCheckpoint(backboneWeights);
     try {
-      return await model.#loadFrom(overlayBackbone(random, backbone), device);
+      return (await model.#loadFrom(overlayBackbone(random, backbone), device)) as InstanceType<Class>;
     } finally {
       await backbone.close();
     }
@@ -282,6 +282,9 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     }
   }
 }
+
+const create = (Model: ModelClass, config: ConfigInput<BaseConfig>) =>
+  new Model(Model.readConfig(config as RawConfig) as never);
 
 function onHost(value: unknown, read: ReadonlyMap<Tensor, HostTensor>): unknown {
   if (value instanceof Tensor) return read.get(value);

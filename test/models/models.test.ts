@@ -382,12 +382,11 @@ loading('a model without heads loads from a checkpoint with heads', async () => 
   await device.destroy();
 });
 
-type Family = readonly [bare: typeof DetrModel, whole: typeof DetrForObjectDetection, raw: RawConfig];
 const families = [
   [DetrModel, DetrForObjectDetection, small],
   [ConditionalDetrModel, ConditionalDetrForObjectDetection, { ...small, model_type: 'conditional_detr' }],
   [DeformableDetrModel, DeformableDetrForObjectDetection, smallDeformable],
-] as unknown as readonly Family[];
+] as const;
 
 loading('a model without heads gives what one with heads has inside, and every layer’s state', async () => {
   const device = await openDevice('cpu:1');
