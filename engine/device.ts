@@ -2,7 +2,7 @@ import { describe } from './describe.ts';
 import { DeviceError, type DeviceLostError, OptionError, ShapeError } from './errors.ts';
 import { checkHostTensor, type DataType, elementCount, formatShape, type HostTensor, isShape } from './host-tensor.ts';
 import type { KernelTiming, Launch } from './launch.ts';
-import { checkOptionNames } from './options.ts';
+import { checkFlag, checkOptionNames } from './options.ts';
 import { type HostArray, type Storage, Tensor } from './tensor.ts';
 
 const MAXIMUM_THREADS = 256;
@@ -71,9 +71,7 @@ export abstract class Device {
       throw new OptionError(`device: expected auto, webgpu or cpu, got ${describe(kind)}`);
     }
     checkThreads(options.threads);
-    if (typeof (options.revectorize ?? false) !== 'boolean') {
-      throw new OptionError(`revectorize: expected true or false, got ${describe(options.revectorize)}`);
-    }
+    checkFlag(options.revectorize, 'revectorize', 'Device.create');
     if (kind !== 'cpu') {
       const { WebGpuDevice } = await import('./webgpu/webgpu-device.ts');
       const opening = WebGpuDevice.open({ acceptSoftware: kind === 'webgpu' });

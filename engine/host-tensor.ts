@@ -52,6 +52,11 @@ export function isTypedArray(value: unknown): boolean {
   return ArrayBuffer.isView(value) && !(value instanceof DataView);
 }
 
+/** A copy of an array that shares nothing with it, as `slice` of Node's Buffer does. */
+export function copyOf<Data extends NumericArray>(data: Data): Data {
+  return Uint8Array.prototype.slice.call(data) as NumericArray as Data; // of any typed array
+}
+
 /** Number of elements of a shape; 1 for a scalar (`[]`). */
 export function elementCount(shape: readonly number[]): number {
   let count = 1;

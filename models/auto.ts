@@ -6,13 +6,14 @@ import {
   ConditionalDetrForSegmentation,
   ConditionalDetrModel,
 } from './conditional-detr.ts';
-import type { BaseConfig, RawConfig } from './configuration.ts';
+import type { BaseConfig, ConfigInput, RawConfig } from './configuration.ts';
 import { DeformableDetrForObjectDetection, DeformableDetrModel } from './deformable-detr.ts';
 import type { LabelledInputs } from './detection.ts';
 import { DetrForObjectDetection, DetrForSegmentation, DetrModel } from './detr.ts';
 import {
   checkPretrainedOptions,
   locatePretrained,
+  type ModelClass,
   type PreTrainedModel,
   type PretrainedOptions,
 } from './pretrained.ts';
@@ -155,11 +156,13 @@ export const modelClasses = {
 type ModelClassName = keyof typeof modelClasses;
 
 /** What tools need of a model class when they do not know which one it is. */
-export interface AnyModelClass {
-  new (config: never): PreTrainedModel<BaseConfig, object>;
-  readConfig(raw: RawConfig): BaseConfig;
+export interface AnyModelClass extends ModelClass {
   fromPretrained(pretrained: string, options?: PretrainedOptions): Promise<RunnableModel>;
-  fromSource(raw: RawConfig, source: WeightSource, options?: PretrainedOptions): Promise<RunnableModel>;
+  fromSource(
+    config: ConfigInput<BaseConfig>,
+    source: WeightSource,
+    options?: PretrainedOptions,
+  ): Promise<RunnableModel>;
 }
 
 /** A model whose outputs are only known by name. */

@@ -13,7 +13,7 @@ import {
   sineQueries,
 } from '../kernels/index.ts';
 import { Backbone } from './backbone.ts';
-import { ConditionalDetrConfig, type ConditionalDetrConfigFields, type RawConfig } from './configuration.ts';
+import { ConditionalDetrConfig, type ConditionalDetrConfigFields, type ConfigInput } from './configuration.ts';
 import {
   auxiliaryPredictions,
   DetectionModel,
@@ -187,7 +187,7 @@ export interface ConditionalDetrModelOutputs extends EncoderDecoderOutputs {
 
 /** The bare model: backbone, encoder and decoder, without heads. */
 export class ConditionalDetrModel extends PreTrainedModel<ConditionalDetrConfigFields, ConditionalDetrModelOutputs> {
-  static readonly readConfig = (raw: RawConfig) => ConditionalDetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<ConditionalDetrConfigFields>) => ConditionalDetrConfig.from(config);
   override readonly isBare = true;
 
   readonly backbone: Backbone;
@@ -241,7 +241,7 @@ export class ConditionalDetrForObjectDetection extends DetectionModel<
   ConditionalDetrConfigFields,
   ObjectDetectionOutputs
 > {
-  static readonly readConfig = (raw: RawConfig) => ConditionalDetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<ConditionalDetrConfigFields>) => ConditionalDetrConfig.from(config);
   protected override readonly lossKind = 'ConditionalDetrForObjectDetection';
 
   readonly model: ConditionalDetrModel;
@@ -284,7 +284,7 @@ export class ConditionalDetrForSegmentation extends DetectionModel<
   ConditionalDetrConfigFields,
   ImageSegmentationOutputs
 > {
-  static readonly readConfig = (raw: RawConfig) => ConditionalDetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<ConditionalDetrConfigFields>) => ConditionalDetrConfig.from(config);
   protected override readonly lossKind = 'ConditionalDetrForSegmentation';
 
   readonly conditional_detr: ConditionalDetrForObjectDetection;

@@ -162,8 +162,8 @@ function readShared(raw: RawConfig, modelType: ModelType, timmStages: readonly n
 
 function readLabels(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels'> {
   const entries = Object.entries(readObject(raw.id2label, 'id2label') ?? {});
-  // transformers: num_labels is the number of names when there are names, else the key, else 2. Ours have names for gaps, too.
-  const isCounted = entries.length > 0 && !isOwn(raw);
+  // transformers: num_labels is the number of names when there are names, else the key, else 2.
+  const isCounted = entries.length > 0 && !(ownBackbone(raw) && haveFilledGaps(entries, raw.num_labels));
   const labels = isCounted ? entries.length : count(2)(raw.num_labels, 'num_labels');
   const id2label: Record<number, string> = {};
   for (let label = 0; label < labels; label++) id2label[label] = `LABEL_${label}`;
@@ -174,6 +174,17 @@ function readLabels(raw: RawConfig): Pick<BaseConfig, 'id2label' | 'num_labels'>
     id2label[Number(label)] = String(name);
   }
   return { id2label, num_labels: labels };
+}
+
+/** Whether they are the names of a config with so many labels, in which all of these have one, and some beyond may. */
+function haveFilledGaps(entries: readonly (readonly [string, unknown])[], labels: unknown): boolean {
+  const names = new Map(entries.map(([label, name]) => [Number(label), name]));
+  let given = entries.length;
+  for (let label = 0; label < Number(labels); label++) {
+    if (!names.has(label)) return false;
+    if (names.get(label) === `LABEL_${label}`) given--;
+  }
+  return given <= Number(labels);
 }
 
 function readObject(raw: unknown, key: string): RawConfig | undefined {
@@ -207,8 +218,10 @@ function configClass<Config extends BaseConfig>(read: (raw: RawConfig) => Config
     },
 
     /** A config around a backbone's config (`{ model_type: 'resnet', … }`). @throws ConfigError naming the key. */
-    fromBackboneConfig(backboneConfig: RawConfig, raw: RawConfig = {}): Config {
-      return read({ ...raw, use_timm_backbone: false, backbone_config: backboneConfig });
+    fromBackboneConfig(backboneConfig: RawConfig, raw: ConfigInput<Config> = {}): Config {
+      const { backbone: _, ...others } = raw as RawConfig;
+      const config = read({ ...others, use_timm_backbone: false, backbone_config: backboneConfig });
+      return ownBackbone(raw as RawConfig) === undefined ? config : { ...config, ...readLabels(raw as RawConfig) };
     },
   };
 }
@@ -253,15 +266,40 @@ const HUB_RESNETS: Readonly<Record<string, RawConfig>> = {
   'microsoft/resnet-152': { depths: [3, 8, 36, 3] },
 };
 
-/** Whether it is a config that was read before: a config.json has the name of a backbone there. */
-const isOwn = (raw: RawConfig) => typeof raw.backbone === 'object' && raw.backbone !== null;
+/** The backbone of a config that was read before; undefined for a config.json, which has a name there. */
+function ownBackbone({ backbone }: RawConfig): RawConfig | undefined {
+  if (typeof backbone !== 'object' || backbone === null) return undefined;
+  const { kind } = backbone as RawConfig;
+  if (kind === 'resnet' || kind === 'mobilenetv3') return backbone as RawConfig;
+  throw new ConfigError(`config: backbone: expected a name, or that of a config, got ${describe(backbone)}`);
+}
 
-/** The backbone of a config that was read before. */
-function readOwnBackbone(own: RawConfig): BackboneConfig {
-  const inChannels = count(3)(own.inChannels, 'backbone.inChannels');
-  const dilation = flag(false)(own.dilation, 'backbone.dilation');
+/** Keys of config.json that say something of the backbone. */
+const backboneKeys =
+  'backbone_config backbone_kwargs backbone_block_activations dilation use_timm_backbone num_channels'.split(' ');
+
+function readOwnBackbone(own: RawConfig, raw: RawConfig): BackboneConfig {
+  for (const key of backboneKeys) {
+    const value = raw[key] ?? undefined;
+    if (value === undefined || (key === 'num_channels' && value === own.inChannels)) continue;
+    const advice = 'fromBackboneConfig gives a config another one';
+    throw new ConfigError(
+      `config: ${key}: expected none beside the backbone of a config (${advice}), got ${describe(value)}`,
+    );
+  }
+  try {
+    return checkOwnBackbone(own);
+  } catch (cause) {
+    const problem = (cause as Error).message.replace(/^config: /, '');
+    throw new ConfigError(`config: backbone: ${problem}`, { cause });
+  }
+}
+
+function checkOwnBackbone(own: RawConfig): BackboneConfig {
+  const inChannels = count(3)(own.inChannels, 'inChannels');
+  const dilation = flag(false)(own.dilation, 'dilation');
   if (own.kind === 'mobilenetv3') {
-    const blockActivations = flag(false)(own.blockActivations, 'backbone.blockActivations');
+    const blockActivations = flag(false)(own.blockActivations, 'blockActivations');
     const outStages = readTimmStages(own.outStages, ALL_STAGES);
     return { kind: 'mobilenetv3', inChannels, blockActivations, dilation, outStages };
   }
@@ -283,7 +321,8 @@ function readOwnBackbone(own: RawConfig): BackboneConfig {
  * `backbone_config` of type `timm_backbone`) or a transformers ResNet (`backbone_config` of type `resnet`, or by name).
  */
 function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneConfig {
-  if (isOwn(raw)) return readOwnBackbone(raw.backbone as RawConfig);
+  const own = ownBackbone(raw);
+  if (own !== undefined) return readOwnBackbone(own, raw);
   const nested = readObject(raw.backbone_config, 'backbone_config');
   const inChannels = count(3)(nested?.num_channels ?? raw.num_channels, 'num_channels');
   const nestedType = nested?.model_type;
@@ -308,7 +347,8 @@ function readBackbone(raw: RawConfig, timmStages: readonly number[]): BackboneCo
   }
   const resnet = Object.hasOwn(TIMM_RESNETS, name) ? TIMM_RESNETS[name] : undefined;
   if (resnet === undefined) {
-    const known = [...Object.keys(TIMM_RESNETS), 'tf_mobilenetv3_small_075'].join(', ');
+    const ofHub = raw.use_timm_backbone === false ? Object.keys(HUB_RESNETS) : [];
+    const known = [...Object.keys(TIMM_RESNETS), 'tf_mobilenetv3_small_075', ...ofHub].join(', ');
     throw new ConfigError(`config: backbone: expected one of ${known}, got ${describe(name)}`);
   }
   return {

@@ -15,7 +15,7 @@ import {
   validRatios,
 } from '../kernels/index.ts';
 import { Backbone, type FeatureMap } from './backbone.ts';
-import { DeformableDetrConfig, type DeformableDetrConfigFields, type RawConfig } from './configuration.ts';
+import { type ConfigInput, DeformableDetrConfig, type DeformableDetrConfigFields } from './configuration.ts';
 import {
   boxesAround,
   DeformableDecoder,
@@ -94,7 +94,7 @@ interface Decoded {
  * cannot run without its heads.
  */
 export class DeformableDetrModel extends PreTrainedModel<DeformableDetrConfigFields, DeformableDetrModelOutputs> {
-  static readonly readConfig = (raw: RawConfig) => DeformableDetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<DeformableDetrConfigFields>) => DeformableDetrConfig.from(config);
   override readonly isBare = true;
 
   readonly backbone: Backbone;
@@ -299,7 +299,7 @@ export class DeformableDetrForObjectDetection extends DetectionModel<
   DeformableDetrConfigFields,
   DeformableDetrObjectDetectionOutputs
 > {
-  static readonly readConfig = (raw: RawConfig) => DeformableDetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<DeformableDetrConfigFields>) => DeformableDetrConfig.from(config);
   protected override readonly lossKind = 'DeformableDetrForObjectDetection';
 
   readonly model: DeformableDetrModel;

@@ -99,10 +99,10 @@ const predictionNames = ['logits', 'pred_boxes', 'pred_masks'] as const;
 /** The outputs of a model that its predictions are made of: logits and boxes, and masks where it has them. */
 export type PredictionsOf<Outputs> = Pick<Outputs, Extract<keyof Outputs, (typeof predictionNames)[number]>>;
 
-/** What `predict` takes: `forward`'s inputs but for those that ask for more outputs. */
-export type PredictInputs = Omit<ForwardInputs, 'outputHiddenStates' | 'outputAttentions'>;
+/** What `predict` takes: `forward`'s inputs but for those that ask for more outputs. Labels have no effect. */
+export type PredictInputs = Omit<LabelledInputs, 'outputHiddenStates' | 'outputAttentions'>;
 
-const predictInputNames = inputNames.filter(name => name !== 'outputHiddenStates' && name !== 'outputAttentions');
+const predictInputNames = ['labels', ...inputNames].filter(name => !/^output/.test(name));
 
 /** A model whose `forward` takes labels. */
 export abstract class DetectionModel<
@@ -114,9 +114,9 @@ export abstract class DetectionModel<
   override async forward(inputs: LabelledInputs): Promise<OnHost<Outputs> & LossOutputs> {
     checkOptionNames(inputs, [...inputNames, 'labels'], 'forward');
     const { labels, ...unlabelled } = inputs;
-    if (labels === undefined) return (await this.run(unlabelled, false)) as OnHost<Outputs> & LossOutputs;
+    if (labels === undefined) return (await this.run(unlabelled, {})) as OnHost<Outputs> & LossOutputs;
     const targets = ownTargets(labels); // Checked before the pass, whose work would be lost.
-    const outputs = await this.run(unlabelled, this.config.auxiliary_loss);
+    const outputs = await this.run(unlabelled, { auxiliaryOutputs: this.config.auxiliary_loss });
     const { loss, lossDict } = computeLoss(this.lossKind, outputs, targets, this.config);
     return { ...outputs, loss: scalar(loss), loss_dict: mapValues(lossDict, scalar) };
   }
@@ -128,8 +128,9 @@ export abstract class DetectionModel<
    */
   async predict(inputs: PredictInputs): Promise<OnHost<PredictionsOf<Outputs>>> {
     checkOptionNames(inputs, predictInputNames, 'predict');
-    const lean = { ...inputs, outputHiddenStates: false, outputAttentions: false };
-    return (await this.run(lean, false, predictionNames)) as OnHost<PredictionsOf<Outputs>>;
+    const { labels: _, ...unlabelled } = inputs;
+    const lean = { ...unlabelled, outputHiddenStates: false, outputAttentions: false };
+    return (await this.run(lean, { wanted: predictionNames, where: 'predict' })) as OnHost<PredictionsOf<Outputs>>;
   }
 }
 

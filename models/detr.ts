@@ -1,7 +1,7 @@
 import type { Tensor } from '../engine/index.ts';
 import { activate, add } from '../kernels/index.ts';
 import { Backbone } from './backbone.ts';
-import { DetrConfig, type DetrConfigFields, type RawConfig } from './configuration.ts';
+import { type ConfigInput, DetrConfig, type DetrConfigFields } from './configuration.ts';
 import {
   auxiliaryPredictions,
   DetectionModel,
@@ -110,7 +110,7 @@ export interface DetrModelOutputs extends EncoderDecoderOutputs {
 
 /** The bare model: backbone, encoder and decoder, without heads. */
 export class DetrModel extends PreTrainedModel<DetrConfigFields, DetrModelOutputs> {
-  static readonly readConfig = (raw: RawConfig) => DetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<DetrConfigFields>) => DetrConfig.from(config);
   override readonly isBare = true;
 
   readonly backbone: Backbone;
@@ -155,7 +155,7 @@ export class DetrModel extends PreTrainedModel<DetrConfigFields, DetrModelOutput
 
 /** DETR with a class and a box for each query. */
 export class DetrForObjectDetection extends DetectionModel<DetrConfigFields, ObjectDetectionOutputs> {
-  static readonly readConfig = (raw: RawConfig) => DetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<DetrConfigFields>) => DetrConfig.from(config);
   protected override readonly lossKind = 'DetrForObjectDetection';
 
   readonly model: DetrModel;
@@ -192,7 +192,7 @@ export class DetrForObjectDetection extends DetectionModel<DetrConfigFields, Obj
 
 /** DETR with a mask for each query as well: instance, semantic and panoptic segmentation. */
 export class DetrForSegmentation extends DetectionModel<DetrConfigFields, ImageSegmentationOutputs> {
-  static readonly readConfig = (raw: RawConfig) => DetrConfig.from(raw);
+  static readonly readConfig = (config: ConfigInput<DetrConfigFields>) => DetrConfig.from(config);
   protected override readonly lossKind = 'DetrForSegmentation';
 
   readonly detr: DetrForObjectDetection;

@@ -68,19 +68,23 @@ export interface GraphInputs {
   readonly auxiliaryOutputs: boolean;
 }
 
-/** Checks `forward`'s arguments and copies them to the device. @throws ShapeError; OptionError for unknown ones */
+/**
+ * Checks the arguments of `forward`, or of what `where` says, and copies them to the device.
+ * @throws ShapeError; OptionError for unknown ones
+ */
 export function upload(
   device: Device,
   config: BaseConfig,
   inputs: ForwardInputs,
   auxiliaryOutputs: boolean,
+  where = 'forward',
 ): GraphInputs {
-  checkOptionNames(inputs, inputNames, 'forward');
+  checkOptionNames(inputs, inputNames, where);
   const { pixelValues, pixelMask, inputsEmbeds, decoderInputsEmbeds, decoderAttentionMask, encoderOutputs } = inputs;
   const { num_queries: queries, d_model: width } = config;
   const given = pixelValues ?? inputsEmbeds;
-  if (given === undefined) throw new ShapeError('forward: expected pixelValues or inputsEmbeds, got neither');
-  const sizes = new AxisSizes();
+  if (given === undefined) throw new ShapeError(`${where}: expected pixelValues or inputsEmbeds, got neither`);
+  const sizes = new AxisSizes(where);
   if (pixelValues !== undefined) sizes.check('pixelValues', pixelValues, ['B', config.num_channels, 'H', 'W']);
   if (inputsEmbeds !== undefined) sizes.check('inputsEmbeds', inputsEmbeds, ['B', 'S', width]);
   if (pixelMask !== undefined) sizes.check('pixelMask', pixelMask, ['B', 'H', 'W'], MASK_ARRAYS);
@@ -91,7 +95,9 @@ export function upload(
     sizes.check('decoderAttentionMask', decoderAttentionMask, ['B', queries], MASK_ARRAYS);
   }
   const { outputHiddenStates, outputAttentions } = inputs;
-  for (const [name, flag] of Object.entries({ outputHiddenStates, outputAttentions })) checkFlag(flag, name, 'forward');
+  for (const [name, flag] of Object.entries({ outputHiddenStates, outputAttentions })) {
+    checkFlag(flag ?? undefined, name, where);
+  }
   const memory = encoderOutputs?.last_hidden_state;
   if (encoderOutputs !== undefined) sizes.check('encoderOutputs.last_hidden_state', memory, ['B', 'S', width]);
 
@@ -135,6 +141,11 @@ const MASK_ARRAYS: readonly ArrayClass[] = [Int32Array, Float32Array, Uint8Array
 /** What the letters of shapes stand for, which is the same size in every argument. */
 class AxisSizes {
   readonly #sizes = new Map<number | string, number>();
+  readonly #where: string;
+
+  constructor(where: string) {
+    this.#where = where;
+  }
 
   /** @throws ShapeError unless the tensor has these axes, sizes or letters for any size above 0, and its data are one of `arrays`. */
   check(
@@ -144,7 +155,7 @@ class AxisSizes {
     arrays: readonly ArrayClass[] = [Float32Array],
   ): void {
     const refuse = (expected: string, got: unknown) =>
-      new ShapeError(`forward: ${name}: expected ${expected}, got ${got}`);
+      new ShapeError(`${this.#where}: ${name}: expected ${expected}, got ${got}`);
     if (!Array.isArray(tensor?.shape))
       throw refuse(`a tensor [${axes.join(', ')}] as { shape, data }`, describe(tensor));
     const { shape, data } = tensor;

@@ -48,8 +48,8 @@ export interface SegmentOptions {
 
 /**
  * A loaded pipeline: call it as often as needed, then `dispose()` it. One picture gives one list, several give several: each
- * is run by itself, so that it gives what it gives alone. Pixels, bytes and options count as they are at the call. Unknown options are
- * an OptionError.
+ * is run by itself, so that it gives what it gives alone. Pixels, bytes and options count as they are at the call. Unknown
+ * options are an OptionError.
  */
 export interface Pipeline<Options, Result> {
   (picture: PipelineInput, options?: Options): Promise<Result[]>;

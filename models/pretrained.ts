@@ -32,7 +32,7 @@ import {
   type WeightSource,
 } from '../weights/index.ts';
 import { CallsInFlight } from './calls-in-flight.ts';
-import type { BaseConfig, ConfigInput, RawConfig } from './configuration.ts';
+import type { BaseConfig, ConfigInput } from './configuration.ts';
 import { type ForwardInputs, type GraphInputs, upload } from './inputs.ts';
 import { Module, namedParameters, type ReadParameter } from './module.ts';
 import { overlayBackbone, randomSource } from './random-weights.ts';
@@ -68,10 +68,20 @@ export interface RandomOptions extends LoadOptions {
   readonly backboneWeights?: string | undefined;
 }
 
+/** What differs between the ways to run a model. */
+export interface PassSettings {
+  /** Whether predictions of the layers before the last are wanted as well. Default false. */
+  readonly auxiliaryOutputs?: boolean;
+  /** Names of the outputs that are read; default all. */
+  readonly wanted?: readonly string[];
+  /** What errors call the method; default `forward`. */
+  readonly where?: string;
+}
+
 /** A class of models, as `fromPretrained` and its kin are called on. */
 export interface ModelClass {
   new (config: never): PreTrainedModel<BaseConfig, object>;
-  readConfig(raw: RawConfig): BaseConfig;
+  readConfig(config: ConfigInput<BaseConfig>): BaseConfig;
 }
 
 export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends object> extends Module {
@@ -218,7 +228,7 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
    * @throws ShapeError for inputs that do not fit; OptionError for unknown ones; DeviceError after `dispose()`
    */
   async forward(inputs: ForwardInputs): Promise<OnHost<Outputs>> {
-    return this.run(inputs, false);
+    return this.run(inputs, {});
   }
 
   /** Compiles what a forward pass at this image size needs, so that the first real one is not slower. */
@@ -250,41 +260,33 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     }
   }
 
-  /** @param wanted names of the outputs that are read; all without it */
-  protected async run(
-    inputs: ForwardInputs,
-    auxiliaryOutputs: boolean,
-    wanted?: readonly string[],
-  ): Promise<OnHost<Outputs>> {
+  protected async run(inputs: ForwardInputs, settings: PassSettings): Promise<OnHost<Outputs>> {
     if (this.#isDisposed) {
       throw new DeviceError(`${this.constructor.name}: expected a model with its weights, got one that was disposed`);
     }
-    return this.#passes.track(this.#pass(inputs, auxiliaryOutputs, wanted));
+    return this.#passes.track(this.#pass(inputs, settings));
   }
 
   async #pass(
     inputs: ForwardInputs,
-    auxiliaryOutputs: boolean,
-    wanted: readonly string[] | undefined,
+    { auxiliaryOutputs = false, wanted, where }: PassSettings,
   ): Promise<OnHost<Outputs>> {
     const { device } = this;
-    const recorded = await this.#recordOrRecover(() => upload(device, this.config, inputs, auxiliaryOutputs));
-    const outputs =
-      wanted === undefined
-        ? recorded
-        : Object.fromEntries(Object.entries(recorded).filter(([name]) => wanted.includes(name)));
+    const recorded = await this.#recordOrRecover(() => upload(device, this.config, inputs, auxiliaryOutputs, where));
+    const isWanted = ([name]: [string, unknown]) => wanted === undefined || wanted.includes(name);
+    const outputs = Object.fromEntries(Object.entries(recorded).filter(isWanted));
+    const tensors = new Set(tensorsIn(outputs));
+    for (const tensor of tensorsIn(recorded)) if (!tensors.has(tensor)) tensor.dispose();
     try {
-      const tensors = [...new Set(tensorsIn(outputs))];
-      const read = await Promise.all(tensors.map(async tensor => [tensor, await tensor.read()] as const));
+      const read = await Promise.all([...tensors].map(async tensor => [tensor, await tensor.read()] as const));
       return onHost(outputs, new Map(read as [Tensor, HostTensor][])) as OnHost<Outputs>;
     } finally {
-      for (const tensor of new Set(tensorsIn(recorded))) tensor.dispose();
+      for (const tensor of tensors) tensor.dispose();
     }
   }
 }
 
-const create = (Model: ModelClass, config: ConfigInput<BaseConfig>) =>
-  new Model(Model.readConfig(config as RawConfig) as never);
+const create = (Model: ModelClass, config: ConfigInput<BaseConfig>) => new Model(Model.readConfig(config) as never);
 
 function onHost(value: unknown, read: ReadonlyMap<Tensor, HostTensor>): unknown {
   if (value instanceof Tensor) return read.get(value);

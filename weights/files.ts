@@ -25,11 +25,15 @@ export function checkIsFile(file: string, status: Stats): void {
  * @throws FileError saying why: there is no such file, it is a folder, permission is denied, …
  */
 export async function openFile(path: string): Promise<ByteSource> {
+  let handle: FileHandle | undefined;
   try {
-    const status = await stat(path);
+    handle = await open(path, readFlags);
+    // Of the file that is open, whatever takes its name meanwhile.
+    const status = await handle.stat();
     checkIsFile(path, status);
-    return new OpenFile(path, status.size, await open(path, readFlags));
+    return new OpenFile(path, status.size, handle);
   } catch (error) {
+    await handle?.close();
     throw fileSystemError(path, error);
   }
 }

@@ -8,7 +8,7 @@ function decode({ id, bytes, options }: DecodeRequest): DecodeAnswer {
   try {
     const { data, ...size } = decodeImage(bytes, options);
     // Its buffer moves to the other thread, and must hold nothing else.
-    return { id, image: { ...size, data: data.byteLength === data.buffer.byteLength ? data : data.slice() } };
+    return { id, image: { ...size, data: data.byteLength === data.buffer.byteLength ? data : new Uint8Array(data) } };
   } catch (error) {
     return { id, error: error as Error, location: error instanceof FileError ? error.location : undefined };
   }

@@ -1,6 +1,6 @@
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import type { HostTensor } from '../../engine/host-tensor.ts';
+import { formatShape, type HostTensor } from '../../engine/host-tensor.ts';
 import { Canvas, type Color, grow, type Rectangle } from './canvas.ts';
 import { asImage, type Image, type ImageDataLike } from './image.ts';
 import { drawLegend, layOutLegend, legendBackground } from './legend.ts';
@@ -82,9 +82,8 @@ export function drawSegmentation(
   const { width, height } = image;
   const map = mapOf(segmentation);
   if (map?.width !== width || map.height !== height || map.data?.length !== width * height) {
-    throw new ShapeError(
-      `drawSegmentation: expected a map of ${height} x ${width}, got ${map?.height} x ${map?.width} with ${map?.data?.length} ids`,
-    );
+    const got = `${map?.height} x ${map?.width} with ${map?.data?.length} ids`;
+    throw new ShapeError(`drawSegmentation: expected a map of ${height} x ${width}, got ${got}`);
   }
   const factor = enlargement(image);
   const [drawnWidth, drawnHeight] = [width * factor, height * factor];
@@ -120,9 +119,12 @@ export function drawSegmentation(
 }
 
 function mapOf(segmentation: SegmentationMap | HostTensor<Int32Array>): SegmentationMap | undefined {
-  if (typeof segmentation !== 'object' || segmentation === null || !('shape' in segmentation)) return segmentation;
-  const [height, width] = segmentation.shape as [number, number];
-  return { height, width, data: segmentation.data };
+  const { shape, data } = (segmentation ?? {}) as Partial<HostTensor<Int32Array>>;
+  if (!Array.isArray(shape)) return segmentation as SegmentationMap;
+  if (shape.length !== 2) {
+    throw new ShapeError(`drawSegmentation: expected a map of two axes, got ${formatShape(shape)}`);
+  }
+  return { height: shape[0], width: shape[1], data: data! };
 }
 
 /** Checks what detections and segments have in common. */

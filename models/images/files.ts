@@ -11,6 +11,7 @@ import type { Image } from './image.ts';
 import { isJpeg, openJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';
 import { encodePng, isPng, openPng } from './png.ts';
+import { Turns } from './turns.ts';
 
 export interface ReadImageOptions {
   /**
@@ -41,8 +42,8 @@ export function addressOf(source: string | URL): URL | undefined {
 }
 
 /**
- * Reads a picture as RGB, upright (EXIF orientation applied), on a thread of its own. PNG and JPEG are told apart by content,
- * not by name.
+ * Reads a picture as RGB, upright (EXIF orientation applied), and decodes it on a thread of its own. PNG and JPEG are told
+ * apart by content, not by name. Of many calls at once, few files are open at a time.
  *
  * @param source path, `file:` URL (as text, too), or a whole file's bytes
  * @returns [H, W, 3] bytes: Pillow's `ImageOps.exif_transpose(Image.open(…)).convert('RGB')`. PNG bit for bit, with the
@@ -56,18 +57,24 @@ export async function readImage(
   options: ReadImageOptions = {},
 ): Promise<Image> {
   const checked = checkReadOptions(options);
-  const own = pathOrBytes(source);
-  // Files are read here: what the process may read is this thread's business, and other threads are not held to it.
-  const bytes = typeof own === 'string' ? await readBytes(own, checked.maxPixels) : new Uint8Array(own);
-  const named = typeof own === 'string' ? { ...checked, name: own } : checked;
-  try {
-    return await decodeElsewhere(bytes, named);
-  } catch (error) {
-    // Where a bundler has left the thread's module out, say.
-    if (error instanceof DecoderLost) return decodeImage(bytes, named);
-    throw error;
-  }
+  const given = pathOrBytes(source);
+  const own = typeof given === 'string' ? given : new Uint8Array(given);
+  return turns.take(async () => {
+    // Files are read here: what the process may read is this thread's business, and other threads are not held to it.
+    const bytes = typeof own === 'string' ? await readBytes(own, checked.maxPixels) : own;
+    const named = typeof own === 'string' ? { ...checked, name: own } : checked;
+    try {
+      return await decodeElsewhere(bytes, named);
+    } catch (error) {
+      // Where a bundler has left the thread's module out, say.
+      if (error instanceof DecoderLost) return decodeImage(bytes, named);
+      throw error;
+    }
+  });
 }
+
+/** Enough that the decoder has the next picture when it is done with one; more would be open files and full memory. */
+const turns = new Turns(3);
 
 /** `readImage` without a promise, on the calling thread. */
 export function readImageSync(source: string | URL | Uint8Array | ArrayBuffer, options: ReadImageOptions = {}): Image {
@@ -169,10 +176,10 @@ function readBytesSync(path: string, maxPixels: number): Uint8Array {
     let length = 0;
     while (length < bytes.length) {
       const read = readSync(descriptor, bytes, length, bytes.length - length, length);
-      if (read === 0) break;
+      if (read === 0) throw new FileError({ file: path, byte: length }, 'the file became shorter while it was read');
       length += read;
     }
-    return bytes.subarray(0, length);
+    return bytes;
   } catch (error) {
     throw fileSystemError(path, error);
   } finally {

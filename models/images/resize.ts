@@ -5,6 +5,7 @@
 //
 // H height, W width, C channels
 import { OptionError, ShapeError } from '../../engine/errors.ts';
+import { copyOf } from '../../engine/host-tensor.ts';
 import { checkImage, checkSides, type Image } from './image.ts';
 
 /** Filters under Pillow's names (`PIL.Image.Resampling`). */
@@ -242,7 +243,7 @@ function checkResize(
  */
 export function resize(image: Image, height: number, width: number, filter: ResampleFilter = 'bilinear'): Image {
   checkResize(image, height, width, filter, resampleFilters, 'resize');
-  if (height === image.height && width === image.width) return { ...image, data: image.data.slice() };
+  if (height === image.height && width === image.width) return { ...image, data: copyOf(image.data) };
   if (filter === 'nearest') return pick(image, height, width, pillowNearest);
   const kernel = kernels[filter];
   if (image.height > 100 * image.width && height < image.height) {
@@ -270,7 +271,7 @@ export function resizeTorchvision(
   filter: TorchvisionFilter = 'bilinear',
 ): Image {
   checkResize(image, height, width, filter, torchvisionFilters, 'resizeTorchvision');
-  if (height === image.height && width === image.width) return { ...image, data: image.data.slice() };
+  if (height === image.height && width === image.width) return { ...image, data: copyOf(image.data) };
   if (filter === 'nearest') return pick(image, height, width, torchNearest);
   return resample(image, height, width, kernels[filter], torchPrecision);
 }

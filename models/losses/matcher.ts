@@ -4,7 +4,7 @@
  */
 import { describe } from '../../engine/describe.ts';
 import { OptionError, ShapeError } from '../../engine/errors.ts';
-import { checkHostTensor, formatShape, type HostTensor, type NumericArray } from '../../engine/host-tensor.ts';
+import { checkHostTensor, copyOf, formatShape, type HostTensor, type NumericArray } from '../../engine/host-tensor.ts';
 import { getOrInsert } from '../../engine/maps.ts';
 import { checkNumber } from '../../engine/options.ts';
 import { boxDistance, generalizedBoxIou, requireValidBoxes } from './boxes.ts';
@@ -151,7 +151,7 @@ export function checkTargets(targets: readonly ImageTargets[]): void {
 export function ownTargets(targets: readonly ImageTargets[]): ImageTargets[] {
   checkTargets(targets);
   const copy = <Data extends NumericArray>({ shape, data }: HostTensor<Data>): HostTensor<Data> => {
-    return { shape: [...shape], data: data.slice() as Data };
+    return { shape: [...shape], data: copyOf(data) };
   };
   return targets.map(({ classLabels, boxes, masks }) => ({
     classLabels: 'data' in classLabels ? copy(classLabels) : [...classLabels],

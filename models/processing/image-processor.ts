@@ -185,6 +185,7 @@ export abstract class ImageProcessor {
   }
 
   #resize(image: Image, height: number, width: number, filter: ResampleFilter): Image {
+    if (image.height === height && image.width === width) return image;
     if (this.backend === 'pil') return resize(image, height, width, filter);
     return resizeTorchvision(image, height, width, filter as TorchvisionFilter);
   }
@@ -263,7 +264,7 @@ function annotationsFor(
   { format }: ProcessorSettings,
 ): readonly ImageAnnotation[] | undefined {
   const given = options.annotations;
-  checkFlag(options.returnSegmentationMasks, 'returnSegmentationMasks', 'preprocess');
+  checkFlag(options.returnSegmentationMasks ?? undefined, 'returnSegmentationMasks', 'preprocess');
   if (given === undefined || given === null) {
     const alone = (['masks', 'masksPath'] as const).find(name => (options[name] ?? null) !== null);
     if (alone === undefined) return undefined;

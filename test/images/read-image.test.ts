@@ -228,6 +228,36 @@ test('a picture for which the thread has too little memory fails alone, and the 
   assert.equal(lines, [failed, '3', failed, '3', '']);
 });
 
+test('more pictures at once than the process may have open files', () => {
+  const program = `
+    import { readImage } from ${JSON.stringify(new URL('../../models/images/files.js', import.meta.url))};
+    const path = ${JSON.stringify(testData('images', 'grey.jpg'))};
+    const images = await Promise.all(Array.from({ length: 300 }, () => readImage(path)));
+    console.log(images.length);`;
+  const args = ['-c', 'ulimit -n 128; exec "$0" "$@"', process.execPath, '--input-type=module', '--eval', program];
+  assert.is(execFileSync('sh', args, { encoding: 'utf8' }), '300\n');
+});
+
+test('a picture that is replaced while it is read is the old one or the new one', async () => {
+  const path = join(folder, 'latest.png');
+  const [small, large] = [20, 400].map(side => ({
+    ...{ width: side, height: side, channels: 3 },
+    data: new Uint8Array(side * side * 3).map((_, index) => (index * 7919) % 251),
+  }));
+  writePng(path, small!);
+  let isDone = false;
+  const writing = (async () => {
+    for (let round = 0; !isDone; round++) {
+      writePng(path, round % 2 === 0 ? large! : small!);
+      await new Promise(resolve => setImmediate(resolve));
+    }
+  })();
+  const reads = await Promise.all(Array.from({ length: 60 }, () => readImage(path)));
+  isDone = true;
+  await writing;
+  assert.ok(reads.every(({ width }) => width === 20 || width === 400));
+});
+
 test('what the process may not read is not read elsewhere either', () => {
   const flag = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
   const program = `

@@ -89,6 +89,9 @@ test('a picture of the wanted size is copied', () => {
     copy.data.fill(0);
     assert.is(image.data[17], 17);
   }
+  const buffer = { ...image, data: Buffer.from(image.data) };
+  resize(buffer, 3, 2).data.fill(0);
+  assert.is(buffer.data[17], 17);
 });
 
 test('impossible sizes, pictures and filters are refused', async () => {

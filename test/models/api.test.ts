@@ -160,6 +160,11 @@ test('what is no model, picture, tensor or detection is refused in words', async
     [() => model.forward({ pixelValues: untyped([[[[0]]]]) }), /as \{ shape, data \}, got \[\[\[/],
     [() => drawSegmentation(image, untyped(undefined), []), /drawSegmentation: expected a map/],
     [
+      () => drawSegmentation(image, { shape: [1, image.height, image.width], data: new Int32Array(1) }, []),
+      /drawSegmentation: expected a map of two axes, got \[1, /,
+    ],
+    [() => model.predict({ pixelValues: untyped(5) }), /^predict: pixelValues: expected a tensor .*, got 5/],
+    [
       () => processor.postProcessObjectDetection({ ...outputs, pred_boxes: untyped(null) }),
       /expected pred_boxes \[1, 25, 4\], got null/,
     ],
@@ -196,15 +201,17 @@ test('settings given to fromPretrained take the place of the file’s', async ()
 });
 
 test('what a caller changes after a call changes nothing', async () => {
-  const model = await DetrForObjectDetection.fromPretrained(name, { device });
+  const model = await AutoModelForImageSegmentation.fromPretrained('scenes-detr-panoptic', { device });
   const inputs = new DetrImageProcessor().preprocess(await readImage(file), { size: { height: 64, width: 64 } });
   const boxes = { shape: [1, 4], data: Float32Array.of(0.5, 0.5, 0.2, 0.2) };
-  const masks = { shape: [1, 64, 64], data: new Uint8Array(64 * 64) };
+  const masks = { shape: [1, 64, 64], data: Buffer.alloc(64 * 64, 1) };
   const labels = [{ classLabels: [1], boxes, masks }];
   const expected = (await model.forward({ ...inputs, labels })).loss;
+  assert.equal(Object.keys(await model.predict({ ...inputs, labels })).sort(), ['logits', 'pred_boxes', 'pred_masks']);
   const pass = model.forward({ ...inputs, labels });
   labels[0]!.classLabels[0] = 2;
   boxes.data.fill(0.1);
+  masks.data.fill(0);
   labels.length = 0;
   inputs.pixelValues.data.fill(0);
   assert.equal((await pass).loss, expected);

@@ -151,12 +151,29 @@ test('a config gives the same config again, also out of JSON', () => {
   for (const raw of raws) {
     for (const family of [DetrConfig, ConditionalDetrConfig, DeformableDetrConfig]) {
       const config = family.from(raw);
-      assert.equal(family.from(config as RawConfig & typeof config), config);
+      assert.equal((family.from as (config: object) => object)(config), config);
       assert.equal(family.from(JSON.parse(JSON.stringify(config))), config);
     }
   }
-  const { backbone } = DetrConfig.from({});
-  refuses(() => DetrConfig.from({ backbone: { ...backbone, depths: 'many' } }), /depths: expected a list/);
+  const config = DetrConfig.from({ id2label: { 0: 'a', 3: 'b' } });
+  const { backbone } = config;
+  refuses(
+    () => DetrConfig.from({ backbone: { ...backbone, depths: 'many' } }),
+    /^config: backbone: .*depths: expected/,
+  );
+  for (const other of [[], { kind: 'swin' }, { model_type: 'resnet' }]) {
+    refuses(() => DetrConfig.from({ backbone: other }), /^config: backbone: expected a name, or that of a config, got/);
+  }
+  for (const key of ['dilation', 'backbone_config', 'num_channels']) {
+    refuses(() => DetrConfig.from({ ...config, [key]: 1 }), new RegExp(`^config: ${key}: expected none beside the`));
+  }
+  // What is set beside it counts.
+  assert.is(DetrConfig.from({ ...config, d_model: 64 }).d_model, 64);
+  for (const names of [['a'], ['a', 'b'], ['a', 'b', 'c']]) {
+    assert.is(DetrConfig.from({ ...config, id2label: { ...names } }).num_labels, names.length);
+  }
+  const other = DetrConfig.fromBackboneConfig({ depths: [1, 1], hidden_sizes: [32, 64] }, config);
+  assert.equal([other.num_labels, (other.backbone as ResNetConfig).depths], [2, [1, 1]]);
 });
 
 test('what cannot be is refused, naming the key', () => {

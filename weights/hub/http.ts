@@ -177,10 +177,13 @@ const networkReasons: Readonly<Record<string, string>> = {
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the connection ended before the announced length',
 };
 
+/** Whether it is an error, of whatever realm; an AbortError, say, is a DOMException, which is no native one. */
+const isError = (value: unknown): value is Error => isNativeError(value) || value instanceof Error;
+
 /** What lies behind a bare "fetch failed". */
 function networkProblem(error: unknown): string {
   let innermost: unknown = error;
-  for (let depth = 0; depth < 8 && isNativeError(innermost); depth++) {
+  for (let depth = 0; depth < 8 && isError(innermost); depth++) {
     const { code } = innermost as NodeJS.ErrnoException;
     if (code !== undefined && networkReasons[code] !== undefined) return networkReasons[code];
     if (/CERT|LEAF_SIGNATURE|^ERR_TLS/.test(code ?? ''))
@@ -189,7 +192,7 @@ function networkProblem(error: unknown): string {
     if (inner === undefined) break;
     innermost = inner;
   }
-  return isNativeError(innermost) ? `the connection failed (${innermost.message})` : 'the connection failed';
+  return isError(innermost) ? `the connection failed (${innermost.message})` : 'the connection failed';
 }
 
 /** Python's tools use a proxy as soon as it is named; Node.js wants to be told. */
