@@ -59,17 +59,15 @@ export async function sendRequest(
       return { ...response, headers: known };
     }
     response.discard();
+    // Its length and encoding are those of the redirect's own text.
+    for (const name of ['content-length', 'content-encoding']) known.delete(name);
     const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
     if (next === undefined || !isAllowedRedirect(url, next)) {
       throw new DownloadError(
         `${url.href}: the server redirects to ${JSON.stringify(location.slice(0, 200))}, refused`,
       );
     }
-    if (method === 'HEAD' && next.origin !== hubOrigin) {
-      // Its length is that of the redirect's own text.
-      known.delete('content-length');
-      return { ...response, headers: known };
-    }
+    if (method === 'HEAD' && next.origin !== hubOrigin) return { ...response, headers: known };
     url = next;
   }
   throw new DownloadError(`${address}: more than ${MAXIMUM_REDIRECTS} redirects`);

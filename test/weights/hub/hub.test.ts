@@ -195,6 +195,24 @@ test('relative and renamed-repository redirects are followed', async () => {
   assertWhole(await resolveModel('old/name', options(newCache())));
 });
 
+test('what a redirect says of its own text is not taken for what the file is', async () => {
+  hub.misbehave = ({ host, path, method }, response, content) => {
+    if (host !== 'hub') return false;
+    if (path.startsWith('/old/name/')) {
+      const moved = path.replace('/old/name/', '/owner/model/');
+      response.writeHead(307, { location: moved, 'content-length': 5, 'content-encoding': 'gzip' });
+      response.end(method === 'HEAD' ? undefined : 'Moved');
+      return true;
+    }
+    if (content === undefined) return false;
+    // The length of the file itself is not announced.
+    response.writeHead(200, { 'x-repo-commit': firstCommit, etag: `"${gitSha1(content)}"` });
+    response.end(method === 'HEAD' ? undefined : content);
+    return true;
+  };
+  assertWhole(await resolveModel('old/name', options(newCache())));
+});
+
 const firstTime = (when: (method: string, path: string) => boolean, how: Misbehaviour): Misbehaviour => {
   let isDone = false;
   return (request, response, content) => {
