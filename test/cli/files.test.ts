@@ -98,6 +98,9 @@ test('JSON files are objects, and errors name them', async () => {
   const nested = (levels: number) => `{"a": "}[\\"{", "b": ${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}`;
   writeFileSync(path, nested(100));
   assert.equal(Object.keys(await readJson(path)), ['a', 'b']);
+  const wide = { a: Array.from({ length: 200 }, () => [{}]) };
+  writeFileSync(path, JSON.stringify(wide));
+  assert.equal(await readJson(path), wide);
   // As Python writes it.
   writeFileSync(path, '\uFEFF{"a": NaN, "NaN, \\"-Infinity": [-Infinity, Infinity], "b": "NaN"}');
   assert.equal(await readJson(path), { a: null, 'NaN, "-Infinity': [null, null], b: 'NaN' });

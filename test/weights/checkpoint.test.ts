@@ -1,10 +1,13 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import fsPromises, { type FileHandle } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FileError } from '../../engine/errors.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
+import { convertCheckpoint } from '../../weights/convert.ts';
 import { fileSystemError } from '../../weights/files.ts';
 import { repositoryRoot, testData } from '../support/data.ts';
 import { temporaryFolder } from '../support/temporary.ts';
@@ -97,6 +100,42 @@ test('what is read is the reader’s own', async () => {
   await checkpoint.close();
 });
 
+test('whatever was opened is closed again, on failure too', async () => {
+  const { open } = fsPromises;
+  const opened: FileHandle[] = [];
+  fsPromises.open = async (...args) => {
+    const handle = await open(...args);
+    opened.push(handle);
+    return handle;
+  };
+  syncBuiltinESMExports();
+  try {
+    const sharded = { 'model.safetensors.index.json': index('m-1.safetensors'), 'm-1.safetensors': safetensors };
+    await (await openCheckpoint(folderOf('closed shards', sharded))).close();
+    const damaged = folderOf('damaged', { 'model.safetensors': 'hello, this is text' });
+    const wrongIndex = folderOf('wrong', { ...sharded, 'model.safetensors.index.json': '{"weight_map":{"weight":5}}' });
+    const unlisted = JSON.stringify({ weight_map: { weight: 'm-1.safetensors' } });
+    const wrongShards = folderOf('unlisted', { ...sharded, 'model.safetensors.index.json': unlisted });
+    for (const path of [damaged, wrongIndex, wrongShards]) {
+      await rejectsWith(() => openCheckpoint(path), FileError, /./);
+    }
+    await convertCheckpoint(torch, join(folder, 'closed'));
+    await rejectsWith(
+      () => convertCheckpoint(torch, join(folder, 'failed'), { config: 'none' }),
+      FileError,
+      /none: no/,
+    );
+  } finally {
+    fsPromises.open = open;
+    syncBuiltinESMExports();
+  }
+  assert.ok(opened.length >= 8, `${opened.length} files`);
+  assert.equal(
+    opened.map(({ fd }) => fd),
+    opened.map(() => -1),
+  );
+});
+
 test('errors of the file system count where test runners have an Error of their own', () => {
   const foreign = runInNewContext(`Object.assign(new Error('ENOENT: …'), { code: 'ENOENT', syscall: 'open' })`);
   assert.not.instance(foreign, Error);
@@ -105,6 +144,8 @@ test('errors of the file system count where test runners have an Error of their 
   assert.is(error.message, 'a.png: no such file or folder');
   const bug = runInNewContext('new TypeError()');
   assert.is(fileSystemError('a.png', bug), bug);
+  const misuse = Object.assign(new TypeError('…'), { code: 'ERR_INVALID_ARG_TYPE' });
+  assert.is(fileSystemError('a.png', misuse), misuse);
 });
 
 test.run();

@@ -28,6 +28,11 @@ for (const variant of publishedVariants()) {
   });
 }
 
+test('of two tensors for one name the first counts', () => {
+  const [first, second] = ['model.encoder.layers.0.mlp.fc1.weight', 'model.encoder.layers.0.fc1.weight'] as const;
+  assert.equal([...hubNames([first, second])], [[second, { name: first }]]);
+});
+
 /** A tiny file with an original repository's names. */
 async function originalFile(path: string): Promise<void> {
   const tensor = (shape: number[], first: number) => ({

@@ -156,6 +156,7 @@ test('what is missing or unused is said by name', () => {
   assert.equal([...found], [['model.encoder.layers.0.fc1.weight', { name: 'model.encoder.layers.0.mlp.fc1.weight' }]]);
   assert.equal(missing, ['model.encoder.layers.1.fc1.weight']);
   assert.equal(unused, ['model.encoder.layers.0.fc1.weight', 'x.fc1.weight']);
+  assert.equal(resolveNames(['bn1.num_batches_tracked'], []).missing, []);
 });
 
 test('a joint projection is cut into its rows', async () => {

@@ -14,7 +14,9 @@ test('suggestions are near or absent', () => {
   ] as const) {
     assert.is(didYouMean(word, known), `, did you mean ${JSON.stringify(meant)}?`, word);
   }
-  for (const word of ['x', 'se', '', 'constructor']) assert.is(didYouMean(word, known), '', word);
+  // Too many letters more, fewer and other ones.
+  for (const word of ['x', 'se', '', 'constructor', 'dexxxxtect', 'dtt', 'dxxxct'])
+    assert.is(didYouMean(word, known), '', word);
 });
 
 test('what a terminal would obey is not suggested as it is', () => {

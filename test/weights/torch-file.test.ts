@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { FileError } from '../../engine/errors.ts';
 import { type ByteSource, memoryBytes, readRange } from '../../weights/bytes.ts';
 import { openCheckpoint } from '../../weights/checkpoint.ts';
+import { unpickle } from '../../weights/pickle.ts';
 import { parseSafetensors } from '../../weights/safetensors.ts';
 import type { Checkpoint } from '../../weights/source.ts';
 import { bytesOf } from '../../weights/stored-tensor.ts';
@@ -99,6 +100,72 @@ test('hand-made pickles: strides, zip64, deflate, comments', async () => {
   assert.equal((await strided.readNative('a')).data, new Float32Array([2, 4]));
 });
 
+const unpickled = (pickle: string) => {
+  const persistent = (id: unknown) => ({ id });
+  const globals = new Map([['collections OrderedDict', () => new Map()]]);
+  return unpickle(new Uint8Array(Buffer.from(pickle, 'latin1')), 0, { file: 'x', byte: 0, globals, persistent }).value;
+};
+
+test('pickles: numbers, texts and containers in every spelling', () => {
+  const cases: [pickle: string, expected: unknown][] = [
+    ['J\x01\x02\0\0.', 0x0201],
+    ['J\xfe\xff\xff\xff.', -2],
+    ['M\x01\x02.', 0x0201],
+    ['I-12\n.', -12],
+    ['I01\n.', true],
+    ['I00\n.', false],
+    ['L12345678901234567890L\n.', 12345678901234567890n],
+    ['\x8a\x00.', 0],
+    ['\x8a\x02\x00\xff.', -256],
+    ['\x8b\x01\x00\x00\x00\x7f.', 127],
+    ['F-0.5\n.', -0.5],
+    ['G\x3f\xf8\0\0\0\0\0\0.', 1.5],
+    ["S'it'\n.", 'it'],
+    ['S"it\'s"\n.', "it's"],
+    ['Vline\r\n.', 'line'],
+    ['T\x02\0\0\0ab.', 'ab'],
+    ['\x8d\x02\0\0\0\0\0\0\0ab.', 'ab'],
+    ['\x8e\x01\0\0\0\0\0\0\0\xff.', Uint8Array.of(255)],
+    ['(K\x01K\x02l.', [1, 2]],
+    ['(K\x01K\x02d.', new Map([[1, 2]])],
+    ['\x8f(K\x01K\x02\x90.', new Set([1, 2])],
+    ['(K\x01\x91.', new Set([1])],
+    // Values are put aside, dropped, doubled and fetched again.
+    ['K\x01p7\n0g7\n.', 1],
+    ['K\x01r\x07\x01\0\x000j\x07\x01\0\0.', 1],
+    ['K\x01\x94K\x02\x94h\x00h\x01\x87.', [2, 1, 2]],
+    ['K\x05(K\x011.', 5],
+    ['K\x05(0.', 5],
+    ['K\x05K\x060.', 5],
+    ['K\x012\x86.', [1, 1]],
+    ['Pkey\n.', { id: 'key' }],
+    // What is hung on a dict is not kept.
+    ['ccollections\nOrderedDict\n)R}K\x01K\x02sb.', new Map()],
+  ];
+  for (const [pickle, expected] of cases) {
+    assert.equal(unpickled(pickle), expected, JSON.stringify(pickle));
+  }
+});
+
+test('pickles: what fits no container is refused', async () => {
+  const cases: [pickle: string, message: RegExp][] = [
+    ['K\x01K\x02a.', /appends to what is no list/],
+    ['](K\x01\x90.', /adds to what is no set/],
+    [']K\x01K\x02s.', /sets items of what is no dict/],
+    ['}(K\x01u.', /a dict key without a value/],
+    ['(K\x01d.', /a dict key without a value/],
+    [']}b.', /sets attributes on what has none/],
+    ['2.', /looks at an empty stack/],
+    ['K\x01\x86.', /takes a value from an empty stack/],
+    ['I1x\n.', /expected a decimal integer/],
+    ["S'a\\n'\n.", /expected a quoted string without escapes/],
+    ['S\'a"\n.', /expected a quoted string without escapes/],
+    ['Vno end', /the pickle is cut off/],
+    ['ccollections\nOrderedDict\nK\x01R.', /calls what cannot be called/],
+  ];
+  for (const [pickle, message] of cases) await rejectsWith(() => unpickled(pickle), FileError, message);
+});
+
 const global = (module: string, name: string) => `\x80\x02c${module}\n${name}\n.`;
 const hostile: [what: string, file: Uint8Array, message: RegExp][] = [
   ['os.system', archiveOf(global('os', 'system')), /holds "os.system", which is not loaded/],
@@ -126,6 +193,7 @@ const hostile: [what: string, file: Uint8Array, message: RegExp][] = [
     archiveOf(`\x80\x02(${'N'.repeat(99)}lq\x00${'c__builtin__\nset\nh\x00\x85R0'.repeat(300)}.`),
     /__builtin__.set: the pickle copies its lists without end/,
   ],
+  ['a dict of no pairs', archiveOf('\x80\x02ccollections\nOrderedDict\n]K\x01a\x85R.'), /OrderedDict: expected a pair/],
   [
     'no tensors',
     archiveOf('\x80\x02}U\x05epochK\x03s.'),
@@ -222,6 +290,9 @@ test('damaged archives', async () => {
     return copy;
   };
   const directory = good.readUInt32LE(end + 16);
+  // An entry without checksum that would go on into the directory.
+  const overlong = changed(directory + 16, 0);
+  for (const field of [20, 24]) overlong.writeUInt32LE(directory, directory + field);
   const cases: [Uint8Array, RegExp][] = [
     [good.subarray(0, good.length - 5), /has no end record; is the file truncated/],
     [good.subarray(0, 10), /has no end record/],
@@ -235,6 +306,7 @@ test('damaged archives', async () => {
     [changed(directory + 28, 0xffff, 2), /an entry of the zip directory is cut off/],
     [changed(directory + 42, 0x7fffffff), /"a\/data.pkl" lies outside the archive/],
     [changed(directory + 42, 5), /expected the header of a file in the archive/],
+    [overlong, /"a\/data.pkl" lies outside the archive/],
     [zipArchive([]), /expected a PyTorch checkpoint \(zip/],
     [zipArchive([{ name: 'a/x', content: fourFloats }]), /got a zip archive with 0 files data.pkl/],
     [
@@ -314,6 +386,10 @@ test('the plain format: damage is refused', async () => {
   }
   const source: ByteSource = memoryBytes(good, 'x');
   assert.equal((await readRange(source, 0, 2))[0], 0x80);
+  const bigEndian = Buffer.from(good);
+  const little = bigEndian.indexOf('little_endian') + 'little_endian'.length;
+  bigEndian[bigEndian.indexOf(0x88, little)] = 0x89;
+  await rejectsWith(() => openBytes(bigEndian), FileError, /written on a little-endian machine/);
   const tar = Buffer.alloc(1024);
   tar.write('sys_info', 0);
   tar.write('ustar', 257);
@@ -357,6 +433,17 @@ test('archives can be read in pieces', async () => {
   assert.equal(await readRange(entry, 4, 8), fourFloats.slice(4, 8));
   await rejectsWith(() => readRange(entry, 14, 18), FileError, /expected 4 more bytes, but the file ends at byte 16/);
   await rejectsWith(() => archive.open('b'), FileError, /the archive has no file "b"/);
+});
+
+test('every reading of a whole entry is held to its checksum', async () => {
+  const bytes = archiveOf('N.', { 0: fourFloats });
+  const archive = await openZip(memoryBytes(bytes, 'x.zip'));
+  const entry = await archive.open('a/data/0');
+  const inPieces = async () => Buffer.concat([await readRange(entry, 0, 6), await readRange(entry, 6, 16)]);
+  assert.ok((await inPieces()).equals(fourFloats));
+  bytes[bytes.indexOf('data/0') + 8]! ^= 1;
+  await rejectsWith(inPieces, FileError, /is damaged: expected CRC-32/);
+  await rejectsWith(() => readRange(entry, 0, 16), FileError, /is damaged: expected CRC-32/);
 });
 
 const folder = temporaryFolder('torch');

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import {
   existsSync,
   lstatSync,
@@ -13,6 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import fsPromises from 'node:fs/promises';
 import { createServer, type ServerResponse } from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';
 import os, { hostname } from 'node:os';
@@ -22,6 +23,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DownloadError, FileError, OptionError } from '../../../engine/errors.ts';
 import { openCheckpoint } from '../../../weights/checkpoint.ts';
+import { PassingFailure, sendRequest, withRetries } from '../../../weights/hub/http.ts';
 import { downloadSnapshot, type ModelParts, resolveModel } from '../../../weights/hub/hub.ts';
 import { type DownloadProgress, type HubOptions, hubSettings } from '../../../weights/hub/settings.ts';
 import { encodeSafetensors } from '../../../weights/safetensors.ts';
@@ -90,6 +92,37 @@ const assertSoundCache = (cacheDir: string, known: Buffer[] = [...hub.files.valu
 };
 
 test.before.each(() => hub.forget());
+
+test('pauses between attempts double, unless the server says how long they are to be', async () => {
+  // The first test, as no other timers may run meanwhile.
+  const { setTimeout } = globalThis;
+  const pauses: number[] = [];
+  globalThis.setTimeout = ((work: () => void, milliseconds: number) => {
+    pauses.push(milliseconds);
+    return setTimeout(work);
+  }) as never;
+  const failures = [
+    new PassingFailure('a'),
+    new PassingFailure('b'),
+    new PassingFailure('c', 7),
+    new PassingFailure('d'),
+  ];
+  const settings = hubSettings({ retryDelayMilliseconds: 1000, attempts: 4 });
+  const work = async () => {
+    throw failures.shift();
+  };
+  try {
+    await rejectsWith(() => withRetries('what', settings, work), DownloadError, /^what: d \(4 attempts\)$/);
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+  assert.is(pauses.length, 3);
+  // Each by up to a quarter longer or shorter, so that those who failed together do not come back together.
+  for (const [index, expected] of [1000, 2000].entries()) {
+    assert.ok(Math.abs(pauses[index]! - expected) <= expected / 4, String(pauses));
+  }
+  assert.is(pauses[2], 7);
+});
 
 test("downloads into huggingface_hub's layout, and asks once when everything is there", async () => {
   const cache = newCache();
@@ -265,6 +298,54 @@ test('a Retry-After that is a date is heeded', async () => {
   assert.ok(performance.now() - asked > 900, `after ${performance.now() - asked} ms`);
 });
 
+test('no server makes anybody wait for more than a minute', async () => {
+  hub.misbehave = (_, response) => {
+    response.setHeader('retry-after', '3600');
+    refuse(response, 503);
+    return true;
+  };
+  const failure = await sendRequest('GET', hub.endpoint, {}, hubSettings(options(newCache()))).catch(error => error);
+  assert.instance(failure, PassingFailure);
+  assert.is(failure.retryAfterMilliseconds, 60_000);
+});
+
+test('a slow server is not a silent one', async () => {
+  const { now } = performance;
+  let clock = performance.now();
+  performance.now = () => clock;
+  hub.misbehave = ({ method, path }, response, content) => {
+    if (!isWeightsGet(method, path)) return false;
+    announceContent(response, content!, 0);
+    let rest = content!;
+    // Two thirds of the time limit pass between any two pieces.
+    const timer = setInterval(() => {
+      const length = Math.max(2_000, rest.length - 10_000);
+      clock += 40_000;
+      response.write(rest.subarray(0, length));
+      rest = rest.subarray(length);
+      if (rest.length === 0) response.end();
+    }, 50);
+    response.on('close', () => clearInterval(timer));
+    return true;
+  };
+  try {
+    assertWhole(await fetchModel(newCache(), { timeoutMilliseconds: 60_000, attempts: 1 }));
+  } finally {
+    performance.now = now;
+  }
+});
+
+test('what is downloaded leaves neither timers nor listeners behind', async () => {
+  const { signal } = new AbortController();
+  const timers = () => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length;
+  const before = timers();
+  await fetchModel(newCache(), { signal, timeoutMilliseconds: 60_000 });
+  assert.equal([timers(), getEventListeners(signal, 'abort')], [before, []]);
+  const failing = { signal, timeoutMilliseconds: 60_000, endpoint: deserted, attempts: 2 };
+  await rejectsWith(() => fetchModel(newCache(), failing), DownloadError, /the connection was refused/);
+  assert.equal([timers(), getEventListeners(signal, 'abort')], [before, []]);
+});
+
 test('https: a certificate has to be trusted, and one that Node.js is told of is', async () => {
   const secure = await FakeHub.start(selfSigned);
   for (const [name, content] of hub.files) secure.files.set(name, content);
@@ -290,6 +371,16 @@ test('https: a certificate has to be trusted, and one that Node.js is told of is
   for (const { host, authorization } of secure.requests) {
     assert.is(authorization, host === 'hub' ? 'Bearer hf_x' : undefined);
   }
+  // Nothing that was asked for in secret goes on in the open.
+  hub.forget();
+  secure.misbehave = ({ path }, response) => {
+    response.writeHead(307, { location: hub.endpoint + path }).end();
+    return true;
+  };
+  const environment = { NODE_EXTRA_CA_CERTS: certificate, HF_ENDPOINT: secure.endpoint, HF_HUB_CACHE: newCache() };
+  const opened = await detrWebgpu(['convert', 'owner/model', join(root, 'opened')], { environment });
+  assert.match(opened.stderr, /the server redirects to "http:.*, refused/);
+  assert.equal(hub.requests, []);
   await secure.stop();
 });
 
@@ -332,6 +423,53 @@ test('a connection that drops in the middle is resumed where it stopped', async 
   assert.is(begins[0], 0);
   for (let i = 1; i < 4; i++) assert.ok(begins[i]! > begins[i - 1]! && begins[i]! <= i * 500_000, String(begins));
   assertSoundCache(cache);
+});
+
+test('a file of unknown length and digest is whole when the storage has given all of it', async () => {
+  const asked: (string | undefined)[] = [];
+  hub.misbehave = ({ method, path, range }, response, content) => {
+    if (!path.endsWith('model.safetensors')) return false;
+    if (method === 'HEAD') {
+      response.writeHead(200, { 'x-repo-commit': firstCommit, etag: '"opaque"' }).end();
+      return true;
+    }
+    asked.push(range);
+    const begin = beginOf(range);
+    const end = Math.min(begin + 1_500_000, content!.length);
+    const piece = content!.subarray(begin, end);
+    if (begin === 0) {
+      response.writeHead(200, { 'content-length': content!.length });
+      response.write(piece, () => response.destroy());
+    } else {
+      response.writeHead(206, {
+        'content-length': piece.length,
+        'content-range': `bytes ${begin}-${end - 1}/${content!.length}`,
+      });
+      response.end(piece);
+    }
+    return true;
+  };
+  const progress: DownloadProgress[] = [];
+  const onProgress = (told: DownloadProgress) => progress.push(told);
+  const folder = await fetchModel(newCache(), { onProgress });
+  assertWhole(folder);
+  assert.ok(asked.length > 2, String(asked));
+  const told = progress.filter(({ file }) => file === 'model.safetensors');
+  assert.equal(new Set(told.map(({ totalBytes }) => totalBytes)), new Set([weights.length]));
+  assert.is(told.at(-1)!.loadedBytes, weights.length);
+});
+
+test('attempts count failures without progress', async () => {
+  hub.misbehave = ({ method, path, range }, response, content) => {
+    if (!isWeightsGet(method, path)) return false;
+    const piece = content!.subarray(beginOf(range), beginOf(range) + 1_100_000);
+    const place = `bytes ${beginOf(range)}-${content!.length - 1}/${content!.length}`;
+    response.writeHead(range === undefined ? 200 : 206, { 'content-length': piece.length, 'content-range': place });
+    response.end(piece);
+    return true;
+  };
+  assertWhole(await fetchModel(newCache(), { attempts: 2 }));
+  assert.is(hub.count('GET', 'storage', 'model.safetensors'), 3);
 });
 
 test('an interrupted process resumes what an earlier one received', async () => {
@@ -432,6 +570,7 @@ const misbehaviours: [what: string, misbehave: () => Misbehaviour, result: RegEx
       ({ method, path }, response, content) => {
         if (!isWeightsGet(method, path)) return false;
         response.writeHead(200, { 'content-length': content!.length });
+        response.write(content!.subarray(0, 10_000));
         const timer = setInterval(() => response.write('x'), 20);
         response.on('close', () => clearInterval(timer));
         return true;
@@ -659,6 +798,22 @@ const misbehaviours: [what: string, misbehave: () => Misbehaviour, result: RegEx
     /access is restricted \(403\); ask for it at http.*owner\/model, then pass a token/,
   ],
   [
+    '401 for a gated model',
+    () => (_, response) => {
+      refuse(response, 401, 'GatedRepo');
+      return true;
+    },
+    /access is restricted \(401\); ask for it at http/,
+  ],
+  [
+    '403 and no word why',
+    () => (_, response) => {
+      refuse(response, 403);
+      return true;
+    },
+    /access is restricted \(403\); ask for it at http/,
+  ],
+  [
     '400',
     () => (_, response) => {
       refuse(response, 400);
@@ -684,6 +839,18 @@ for (const [what, misbehave, result] of misbehaviours) {
     assert.not.ok(existsSync(join(root, 'escaped')));
   });
 }
+
+test('an answer that is refused is not received to its end', async () => {
+  let closed: Promise<unknown> | undefined;
+  hub.misbehave = ({ method, path }, response) => {
+    if (!isWeightsGet(method, path)) return false;
+    closed = once(response, 'close');
+    response.writeHead(404).write('and so on');
+    return true;
+  };
+  await rejectsWith(() => fetchModel(newCache()), DownloadError, /the server answered 404$/);
+  assert.not(await Promise.race([closed!.then(() => false), pause(2000, true)]), 'the connection is still open');
+});
 
 test('nobody listening', async () => {
   const endpoint = deserted;
@@ -731,7 +898,8 @@ test('without a connection the cache is used, if it has everything', async () =>
   );
 
   const partial = newCache();
-  await resolveModel('owner/model', options(partial), { processor: true });
+  const processor = await resolveModel('owner/model', options(partial), { processor: true });
+  assert.is(await resolveModel('owner/model', options(partial, gone), { processor: true }), processor);
   await rejectsWith(
     () => fetchModel(partial, { localFilesOnly: true }),
     DownloadError,
@@ -771,8 +939,13 @@ test('options of the wrong kind are refused before anything is asked for', async
   const asked = hub.requests.length;
   for (const [option, message] of wrong) await rejectsWith(() => fetchModel(newCache(), option), OptionError, message);
   const misspelt = { weight: true } as ModelParts;
-  const parts = () => downloadSnapshot('owner/model', { cacheDir: newCache() }, misspelt);
-  await rejectsWith(parts, OptionError, /hub: parts: unknown option weight; known are processor, weights/);
+  for (const get of [downloadSnapshot, resolveModel]) {
+    const name = get === resolveModel ? root : 'owner/model';
+    const parts = () => get(name, { cacheDir: newCache() }, misspelt);
+    await rejectsWith(parts, OptionError, /hub: parts: unknown option weight; known are processor, weights/);
+    const number = () => get(5 as unknown as string);
+    await rejectsWith(number, OptionError, /hub: expected a model folder or a name on the hub, got 5/);
+  }
   assert.is(hub.requests.length, asked);
   assertWhole(await fetchModel(newCache(), { timeoutMilliseconds: Number.POSITIVE_INFINITY }));
 });
@@ -795,6 +968,32 @@ test('what the repository lacks', async () => {
   );
   hub.files.clear();
   for (const [name, content] of files) hub.files.set(name, content);
+});
+
+test('only a file that the repository is said to lack counts as absent from then on', async () => {
+  const cache = newCache();
+  for (const [code, message] of [
+    ['RepoNotFound', /no such model/],
+    [undefined, /no such model/],
+  ] as const) {
+    hub.misbehave = ({ path }, response) => {
+      if (!path.endsWith('model.safetensors')) return false;
+      refuse(response, 404, code);
+      return true;
+    };
+    await rejectsWith(() => fetchModel(cache), DownloadError, message);
+  }
+  // A hub that knows the commit and gives no code, as mirrors do.
+  hub.misbehave = ({ path }, response) => {
+    if (!/model\.(safetensors|bin)|index/.test(path)) return false;
+    response.setHeader('x-repo-commit', firstCommit);
+    refuse(response, 404);
+    return true;
+  };
+  await rejectsWith(() => fetchModel(cache), DownloadError, /the repository has no model.safetensors/);
+  assert.not.ok(existsSync(join(cache, 'models--owner--model', '.no_exist')));
+  hub.forget();
+  assertWhole(await fetchModel(cache));
 });
 
 test('PyTorch weights, and shards with names that lead nowhere else', async () => {
@@ -962,13 +1161,39 @@ test('an aborted signal stops everything at once', async () => {
   const waiting = fetchModel(newCache(), { signal: controller.signal, timeoutMilliseconds: 60_000 });
   setTimeout(() => controller.abort(reason), 100);
   await waiting.catch(error => outcomes.push(error));
-  assert.equal(outcomes, [reason, reason]);
+  // A pause between two attempts ends, too.
+  const pausing = new AbortController();
+  hub.misbehave = (_, response) => {
+    refuse(response, 503);
+    setTimeout(() => pausing.abort(reason), 100);
+    return true;
+  };
+  const options = { signal: pausing.signal, retryDelayMilliseconds: 60_000 };
+  await fetchModel(newCache(), options).catch(error => outcomes.push(error));
+  assert.equal(outcomes, [reason, reason, reason]);
 });
 
 test('a cache that cannot be written', async () => {
   const path = join(root, 'is-a-file');
   writeFileSync(path, '');
   await rejectsWith(() => fetchModel(path), FileError, /a part of the path is a file, not a folder|no such file/);
+});
+
+test('where links cannot be made the files themselves lie in the snapshot', async () => {
+  const { symlink } = fsPromises;
+  fsPromises.symlink = async () => {
+    throw new Error('EPERM');
+  };
+  syncBuiltinESMExports();
+  try {
+    const folder = await fetchModel(newCache());
+    assertWhole(folder);
+    assert.not.ok(lstatSync(join(folder, 'model.safetensors')).isSymbolicLink());
+    assert.equal(readdirSync(folder).sort(), ['config.json', 'model.safetensors', 'preprocessor_config.json']);
+  } finally {
+    fsPromises.symlink = symlink;
+    syncBuiltinESMExports();
+  }
 });
 
 test('a user without a home folder names the cache', async () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -60,6 +60,36 @@ test('one process at a time removes what is abandoned, unless it died of it', as
   utimesSync(`${path}.removal`, longAgo, longAgo);
   await waiting;
   assert.equal(readdirSync(folder), []);
+});
+
+test('a holder keeps its lock fresh, and gives back none but its own', async () => {
+  const folder = temporaryFolder('fresh');
+  const path = join(folder, 'a.lock');
+  const longAgo = new Date(Date.now() - 120_000);
+  const isOld = () => statSync(path).mtimeMs < Date.now() - 60_000;
+  const { setInterval, clearInterval } = globalThis;
+  const repeated = new Map<object, () => void>();
+  globalThis.setInterval = ((work: () => void) => {
+    const timer = { unref: () => timer };
+    repeated.set(timer, work);
+    return timer;
+  }) as never;
+  globalThis.clearInterval = ((timer: object) => repeated.delete(timer)) as never;
+  try {
+    await withLock(path, undefined, async () => {
+      utimesSync(path, longAgo, longAgo);
+      for (const work of repeated.values()) work();
+      for (let waits = 0; waits < 400 && isOld(); waits++) await new Promise(resolve => setTimeout(resolve, 5));
+      assert.not(isOld());
+    });
+    assert.equal(readdirSync(folder), []);
+    // Somebody took it for abandoned.
+    await withLock(path, undefined, async () => writeFileSync(path, 'another'));
+    assert.equal(readdirSync(folder), ['a.lock']);
+    assert.is(repeated.size, 0);
+  } finally {
+    Object.assign(globalThis, { setInterval, clearInterval });
+  }
 });
 
 test.run();
