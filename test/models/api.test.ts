@@ -125,6 +125,10 @@ test('what is no model, picture, tensor or detection is refused in words', async
     [() => resolveModel(untyped(undefined)), /hub: expected a model folder or a name on the hub, got nothing/],
     [() => openCheckpoint(untyped(undefined)), /openCheckpoint: expected a path, got nothing/],
     [
+      () => DetrForObjectDetection.fromSource({}, untyped({ tensors: new Map() })),
+      /fromSource: expected a source \{ name, tensors, read \}, got /,
+    ],
+    [
       () => DetrForObjectDetection.fromSource({}, untyped('x.safetensors')),
       /fromSource: expected a source \{ name, tensors, read \}, got "x.safetensors"/,
     ],
@@ -183,6 +187,42 @@ test('a misspelled embedded model is suggested, and no hub is asked', async () =
   const message = /scenes-dter: no such folder and no such embedded model, did you mean "scenes-detr"\?/;
   await rejectsWith(() => AutoModelForObjectDetection.fromPretrained('scenes-dter', options), FileError, message);
   await rejectsWith(() => AutoImageProcessor.fromPretrained('scenes-dter', options), FileError, message);
+  // Somebody's own model may be called so.
+  const own = () =>
+    AutoImageProcessor.fromPretrained('me/scenes-detr', {
+      ...options,
+      attempts: 1,
+      cacheDir: temporaryFolder('cache'),
+    });
+  await rejectsWith(own, DownloadError, /^me\/scenes-detr: cannot ask http/);
+});
+
+test('a model of another kind is refused by its type', async () => {
+  const folder = temporaryFolder('type');
+  for (const type of ['vit', 'constructor', 5, undefined]) {
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: type }));
+    const message = /model_type: expected one of detr, conditional_detr, deformable_detr for object detection, got /;
+    await rejectsWith(() => AutoModelForObjectDetection.fromPretrained(folder, { device }), ConfigError, message);
+  }
+  writeFileSync(join(folder, 'config.json'), '{"model_type":"deformable_detr"}');
+  const message = /model_type: expected one of detr, conditional_detr for image segmentation, got "deformable_detr"/;
+  await rejectsWith(() => AutoModelForImageSegmentation.fromPretrained(folder, { device }), ConfigError, message);
+});
+
+test('a source that gives another shape than it announces is refused', async () => {
+  const { config } = await DetrForObjectDetection.fromPretrained(name, { device });
+  const shapes = new Map(new DetrForObjectDetection(config).parameters());
+  const source = {
+    name: 'mine',
+    tensors: new Map([...shapes].map(([name, shape]) => [name, { shape, dtype: 'F32' }])),
+    read: async (name: string) => {
+      const shape = name === 'class_labels_classifier.bias' ? [1] : shapes.get(name)!;
+      return { shape, data: new Float32Array(shape.reduce((product, size) => product * size, 1)) };
+    },
+    close: async () => {},
+  };
+  const message = /^mine: tensor "class_labels_classifier\.bias": expected \[\d+\], got \[1\]$/;
+  await rejectsWith(() => DetrForObjectDetection.fromSource(config, source, { device }), ShapeError, message);
 });
 
 test('settings given to fromPretrained take the place of the file’s', async () => {

@@ -1,8 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ConfigError } from '../../engine/index.ts';
+import { ConfigError, OptionError } from '../../engine/index.ts';
+import { modelClass } from '../../models/auto.ts';
 import type { ResNetConfig } from '../../models/backbones/resnet.ts';
 import { ConditionalDetrConfig, DeformableDetrConfig, DetrConfig, type RawConfig } from '../../models/configuration.ts';
+import { publishedConfigs, syntheticModel } from '../../models/published.ts';
+import { rejectsWith } from '../support/throws.ts';
+import { publishedTensors, publishedVariants } from '../weights/support/published.ts';
 
 function refuses(read: () => unknown, message: RegExp): void {
   assert.throws(read, (error: Error) => {
@@ -249,6 +253,32 @@ test('what no model has is refused before anything of that size is made', () => 
   ];
   for (const [raw, message] of refusals) refuses(() => DetrConfig.from(raw), message);
   refuses(() => DeformableDetrConfig.from({ num_feature_levels: 1e6 }), /num_feature_levels: expected .* up to 16/);
+});
+
+test('a published configuration makes the model of its checkpoint', async () => {
+  const variants = publishedVariants();
+  let compared = 0;
+  for (const [name, raw] of Object.entries(publishedConfigs)) {
+    const Model = modelClass((raw.architectures as string[])[0]!);
+    const config = Model.readConfig(raw);
+    assert.is(Object.keys(config.id2label).length, name.endsWith('panoptic') ? 250 : 91, name);
+    assert.is((config.backbone as ResNetConfig).dilation, /dc5/.test(name), name);
+    assert.is((config.backbone as ResNetConfig).depths[2], /101/.test(name) ? 23 : 6, name);
+    const variant = name.split('/')[1]!;
+    if (!variants.includes(variant)) continue;
+    // Files hold the heads of box refinement twice.
+    const isRefined = variant.includes('box-refine');
+    const stored = publishedTensors(variant).filter(
+      ({ name }) => !isRefined || !/decoder\.(bbox|class)_embed/.test(name),
+    );
+    const shapes = (tensors: Iterable<readonly [string, readonly number[]]>) => Object.fromEntries(tensors);
+    const model = new Model(config as never);
+    assert.equal(shapes(model.parameters()), shapes(stored.map(({ name, shape }) => [name, shape])), name);
+    compared += 1;
+  }
+  assert.is(compared, 8);
+  const unknown = /^synthetic: expected one of facebook\/detr-resnet-50, .*, got facebook\/detr-resnet-18$/;
+  await rejectsWith(() => syntheticModel('facebook/detr-resnet-18'), OptionError, unknown);
 });
 
 test.run();
