@@ -184,6 +184,8 @@ function checkShapes(kernel: string, operands: Operands, { heads, keyMask }: Att
 export interface AttentionProblem extends Sizes {
   /** Real keys per batch item; the rest is padding. Absent: no key mask. */
   readonly realKeys?: readonly number[];
+  /** The keys of the last batch item are all the same, and a thousand times as large as others. */
+  readonly largeKeys?: boolean;
 }
 
 function attentionCost(problem: Sizes & { positions: boolean; weights: boolean }): Cost {
@@ -243,9 +245,13 @@ function randomAttention(random: Random): AttentionProblem {
 }
 
 function attentionInputs(problem: AttentionProblem, positions: boolean, random: Random): KernelInputs {
-  const { batch, heads, queries, keys, width, valueWidth, realKeys } = problem;
+  const { batch, heads, queries, keys, width, valueWidth, realKeys, largeKeys = false } = problem;
   const query = () => random.tensor([batch, queries, heads * width], 1.5);
-  const key = () => random.tensor([batch, keys, heads * width], 1.5);
+  const key = () => {
+    const tensor = random.tensor([batch, keys, heads * width], 1.5);
+    if (largeKeys) tensor.data.fill(1500, (batch - 1) * keys * heads * width);
+    return tensor;
+  };
   return {
     query: query(),
     key: key(),
@@ -271,6 +277,8 @@ const EDGES: Readonly<Record<string, AttentionProblem>> = {
   'nothing but padding': { ...sizes(3, 200, 2, 4), batch: 2, realKeys: [0, 200] },
   // Of three tiles of keys, which GPUs divide into up to four slices.
   'no key for a slice': { ...sizes(3, 70, 2, 4), batch: 2, realKeys: [0, 70] },
+  // What follows the keys of the first item would make all their exponentials zero.
+  'large keys in the next item': { ...sizes(9, 5, 2, 4), batch: 2, largeKeys: true },
   'one real key': { ...sizes(5, 300, 1, 4), realKeys: [1] },
   // Where blocks of queries, rounded to sixes on the cpu device, become fewer.
   'queries of DC5 at 800x1333': { ...sizes(4200, 3, 2, 4), batch: 2 },

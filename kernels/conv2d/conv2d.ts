@@ -245,6 +245,18 @@ const resnet = (
   activation: 'relu',
 });
 
+/** Two rows of zeros above an image of 9 x 10, one column left of it. */
+const UNEQUAL = {
+  outChannels: 6,
+  kernel: 3,
+  stride: 2,
+  padding: 'same',
+  dilation: 2,
+  bias: true,
+  residual: true,
+  activation: 'relu',
+} as const;
+
 export const conv2dKernel = defineKernel<Conv2dProblem>({
   name: 'conv2d',
   hasForms: true,
@@ -293,7 +305,10 @@ export const conv2dKernel = defineKernel<Conv2dProblem>({
   },
   edges: {
     'slices on a GPU, 3x3': { ...resnet([52, 5, 7], 33, 3, 1, true), x: [2, 52, 5, 7] },
-    'slices on a GPU, 1x1': { ...resnet([52, 8, 10], 70, 1), x: [2, 52, 8, 10] },
+    'slices on a GPU, 1x1': { ...resnet([52, 8, 10], 70, 1, 1, true), x: [2, 52, 8, 10] },
+    'unequal padding, channels in fours': { ...UNEQUAL, x: [2, 8, 9, 10] },
+    'unequal padding, a few channels': { ...UNEQUAL, x: [2, 3, 9, 10] },
+    'unequal padding, groups': { ...UNEQUAL, x: [2, 4, 9, 10], groups: 2 },
   },
   random(random) {
     const kernel = random.pick([1, 1, 2, 3, 3, 3, 5, 7]);

@@ -219,7 +219,10 @@ export const encoderReferencePointsKernel = defineKernel<MasksProblem>({
   inputs: ({ levels, real }) => ({
     ratios: {
       shape: [real.length, levels.length, 2],
-      data: Float32Array.from(real.flatMap(([height, width]) => levels.flatMap(() => [width, height]))),
+      // Others in each map, lest they cancel out.
+      data: Float32Array.from(
+        real.flatMap(([height, width]) => levels.flatMap((_, level) => [width ** (level + 1), height ** (level + 1)])),
+      ),
     },
   }),
   prepare(device, { levels }, inputs) {
@@ -247,6 +250,8 @@ export const twoStageProposalsKernel = defineKernel<ProposalsProblem>({
     'levels whose proposals are too big': { levels: [...FIVE_LEVELS, [4, 5]], real: TWO_PADDED, width: 5 },
     // (0 + 0.5) / 50 is on the edge of 0.01.
     'on the edge': { levels: [[50, 50]], real: [[1, 1]], width: 1 },
+    // In float32 13 / 22 times 22 and 7 / 23 times 23 are less than 13 and 7.
+    'ratios that round down': { levels: [[22, 23]], real: [[13 / 22, 7 / 23]], width: 1 },
     'nothing real': { levels: [[3, 4]], real: [[0, 0]], width: 3 },
   },
   random: random => ({ ...randomMasks(random), width: random.pick([1, 5, 64]) }),

@@ -92,7 +92,8 @@ export const matmulKernel = defineKernel<MatmulProblem>({
     'one matrix, 850 x 256 x 2048': { a: [850, 256], b: [256, 2048] },
   },
   edges: {
-    'more workgroups than a dimension holds': { a: [70_000, 2, 3], b: [70_000, 3, 2] },
+    // The grid has two rows, and one workgroup in excess.
+    'more workgroups than a dimension holds': { a: [70_001, 2, 3], b: [70_001, 3, 2] },
     'no inner length': { a: [2, 3, 0], b: [2, 0, 33] },
     'no inner length, transposed': { a: [3, 0], b: [33, 0], transposeB: true },
     'slices on a GPU': { a: [3, 70, 37], b: [3, 37, 81] },

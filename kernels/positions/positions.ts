@@ -264,7 +264,8 @@ export const sineQueriesKernel = defineKernel<SineQueriesProblem>({
   },
   inputs: ({ shape }, random) => {
     const coordinates = random.tensor(shape);
-    for (let index = 0; index < coordinates.data.length; index++) coordinates.data[index] = random.next();
+    // Models have none below 0, the operation takes them all the same.
+    for (let index = 0; index < coordinates.data.length; index++) coordinates.data[index] = 1.5 * random.next() - 0.5;
     return { coordinates };
   },
   prepare(device, { features, order }, inputs) {

@@ -188,6 +188,8 @@ export const resizeNearestKernel = defineKernel<ResizeNearestProblem>({
     'one pixel': { shape: [2, 3, 1, 1], size: [5, 7], repeats: 1 },
     'twice the size': { shape: [1, 2, 9, 10], size: [18, 20], repeats: undefined },
     'to one pixel': { shape: [1, 2, 9, 10], size: [1, 1], repeats: undefined },
+    // In float32 11 times 26 / 22 is less than 13, and 23 times 14 / 46 less than 7.
+    'ratios that round down': { shape: [1, 2, 26, 14], size: [22, 46], repeats: undefined },
   },
   random(random) {
     const repeats = random.pick([undefined, 1, 3]);

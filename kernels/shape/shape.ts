@@ -218,6 +218,7 @@ export const permuteKernel = defineKernel<PermuteProblem>({
     reversed: { shape: [3, 5, 2, 9], order: [3, 2, 1, 0] },
     'squares of four': { shape: [2, 3, 8, 12], order: [0, 1, 3, 2] },
     'squares of four between other axes': { shape: [8, 2, 12, 3], order: [2, 1, 3, 0] },
+    'squares of four behind two axes that change places': { shape: [2, 3, 8, 12], order: [1, 0, 3, 2] },
     'whole tasks of rows, several times': { shape: [3, 64, 32], order: [0, 2, 1] },
     'many ones': { shape: [1, 7, 1, 33, 1, 6], order: [4, 3, 0, 1, 5, 2] },
   },

@@ -41,6 +41,8 @@ export interface SoftmaxProblem {
   readonly shape: readonly number[];
   /** Default: random. */
   readonly allEqual?: boolean;
+  /** Elements rise by 200 and rows fall by 20,000: of no two of them the exponentials can be compared in float32. */
+  readonly farApart?: boolean;
 }
 
 export const softmaxKernel = defineKernel<SoftmaxProblem>({
@@ -55,13 +57,20 @@ export const softmaxKernel = defineKernel<SoftmaxProblem>({
     'one class': { shape: [7, 1] },
     'one axis': { shape: [10_007] },
     'a long sum of one sign': { shape: [33_603], allEqual: true },
+    'elements far apart': { shape: [3, 7], farApart: true },
+    'elements far apart, in fours': { shape: [3, 8], farApart: true },
   },
   random: random => ({
     shape: [random.pick([1, 2, 3]), random.pick([1, 7, 85]), random.pick([1, 2, 3, 4, 17, 92, 251, 850])],
   }),
-  inputs: ({ shape, allEqual }, random) => ({
-    x: random.tensor(shape, allEqual ? 0 : random.pick([0.1, 1, 30]), allEqual ? -2.3 : 0),
-  }),
+  inputs({ shape, allEqual, farApart }, random) {
+    const x = random.tensor(shape, allEqual ? 0 : random.pick([0.1, 1, 30]), allEqual ? -2.3 : 0);
+    const length = shape.at(-1)!;
+    if (farApart) {
+      for (let i = 0; i < x.data.length; i++) x.data[i] = 200 * (i % length) - 20_000 * Math.floor(i / length);
+    }
+    return { x };
+  },
   prepare(device, _, inputs) {
     const x = device.tensor(floats(inputs, 'x'));
     return () => [softmax(x)];

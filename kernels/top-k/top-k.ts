@@ -55,7 +55,12 @@ export interface TopKProblem {
   readonly k: number;
   /** Different values in a row; fewer make ties. */
   readonly distinct: number;
+  /** The first elements of every row are NaN of both signs and infinities. */
+  readonly nonFinite?: boolean;
 }
+
+/** Infinity, NaN as processors make it of 0 / 0 (a negative one), negative infinity, and NaN as JavaScript writes it. */
+const NON_FINITE_BITS = [0x7f800000, 0xffc00000, 0xff800000, 0x7fc00000, 0xffc00001];
 
 export const topKKernel = defineKernel<TopKProblem>({
   name: 'topK',
@@ -68,6 +73,7 @@ export const topKKernel = defineKernel<TopKProblem>({
     'one of one': { batch: 2, size: 1, k: 1, distinct: 1 },
     'all equal': { batch: 2, size: 1000, k: 700, distinct: 1 },
     'a whole row': { batch: 2, size: 3000, k: 3000, distinct: 5000 },
+    'NaN of both signs and infinities': { batch: 2, size: 20, k: 5, distinct: 100, nonFinite: true },
   },
   random(random) {
     const size = random.pick([1, 3, 17, 255, 850, 3000]);
@@ -78,12 +84,16 @@ export const topKKernel = defineKernel<TopKProblem>({
       distinct: random.pick([1, 2, 30, 10_000]),
     };
   },
-  inputs({ batch, size, distinct }, random) {
+  inputs({ batch, size, distinct, nonFinite = false }, random) {
     if (distinct === Number.POSITIVE_INFINITY) return { x: random.tensor([batch, size]) };
     const data = Float32Array.from({ length: batch * size }, () => {
       const value = random.integer(0, distinct - 1) - distinct / 2;
       return value === 0 && random.boolean() ? -0 : value / 8;
     });
+    if (nonFinite) {
+      const bits = new Uint32Array(data.buffer);
+      for (let row = 0; row < batch; row++) bits.set(NON_FINITE_BITS, row * size);
+    }
     return { x: { shape: [batch, size], data } };
   },
   prepare(device, { k }, inputs) {

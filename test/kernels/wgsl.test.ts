@@ -1,9 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { permute } from '../../kernels/index.ts';
 import { mathWgsl } from '../../kernels/math.wgsl.ts';
 import { planTopKSelect } from '../../kernels/top-k/top-k.wgsl.ts';
 import { flatWorkgroups, memoized, rowForm, workgroupGrid } from '../../kernels/wgsl.ts';
-import { gpu, llvmpipe } from './devices.ts';
+import { deviceNames, gpu, llvmpipe, openDevice, triesForms } from './devices.ts';
 
 test('a grid holds all workgroups, within the limit of a dimension and with few in excess', () => {
   for (const count of [0, 1, 3, 65_535, 65_536, 65_537, 131_071, 1_000_003, 4_000_000]) {
@@ -17,6 +18,18 @@ test('a grid holds all workgroups, within the limit of a dimension and with few 
   assert.equal(flatWorkgroups(65), [2, 1, 1]);
   assert.equal(flatWorkgroups(0), [0, 0, 1]);
 });
+
+for (const name of deviceNames.filter(name => name.startsWith('webgpu') && !triesForms(name))) {
+  test(`invocations of a grid of two rows do each its own part, on ${name}`, async () => {
+    await using device = await openDevice(name);
+    const columns = 1_398_102;
+    const data = Float32Array.from({ length: 3 * columns }, (_, index) => index);
+    assert.equal(flatWorkgroups(data.length), [32_769, 2, 1]);
+    const output = await permute(device.tensor({ shape: [3, columns], data }), [1, 0]).read();
+    const wrong = output.data.findIndex((value, index) => value !== (index % 3) * columns + Math.floor(index / 3));
+    assert.is(wrong, -1);
+  });
+}
 
 test('rows go to workgroups on hardware, and to single invocations on software unless they are long', () => {
   assert.is(rowForm(gpu, 256), 'workgroup');
