@@ -216,7 +216,9 @@ function errorInEpsilons(ours: number, value: number, magnitude: number): number
   if (Object.is(ours, rounded) || ours === rounded) return 0;
   if (!Number.isFinite(ours) || !Number.isFinite(rounded)) return Number.POSITIVE_INFINITY;
   const difference = Math.max(Math.abs(ours - value) - SMALLEST_NORMAL, 0);
-  return difference === 0 ? 0 : difference / (EPSILON * magnitude);
+  if (difference === 0) return 0;
+  // Of a magnitude that is no number nothing would be too far off.
+  return Number.isNaN(magnitude) ? Number.POSITIVE_INFINITY : difference / (EPSILON * magnitude);
 }
 
 function* indicesBelow(size: number): Generator<number> {

@@ -77,6 +77,8 @@ function attentionRow(problem: AttentionProblem, inputs: KernelInputs, positions
   let common = 0;
   for (let key = 0; key < keys; key++) {
     weights[key]! /= sum;
+    // A weight of 0 is exact, also that of an infinite score.
+    if (weights[key] === 0) roundings[key] = 0;
     common += weights[key]! * roundings[key]!;
   }
   return { weights, uncertainties: roundings.map(rounding => 1 + rounding + common) };

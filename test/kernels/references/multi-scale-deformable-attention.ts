@@ -67,13 +67,13 @@ function deformableAttention(withWeights: boolean): Reference<DeformableAttentio
               const [x, termsX] = place(0, columns);
               const [y, termsY] = place(1, height);
               const [left, top] = [Math.floor(x), Math.floor(y)];
-              for (const [row, column, share] of [
+              for (const [cellRow, column, share] of [
                 [top, left, (1 - (y - top)) * (1 - (x - left))],
                 [top, left + 1, (1 - (y - top)) * (x - left)],
                 [top + 1, left, (y - top) * (1 - (x - left))],
                 [top + 1, left + 1, (y - top) * (x - left)],
               ] as const) {
-                const term = weight * share * cell(start, row, column, height, columns);
+                const term = weight * share * cell(start, cellRow, column, height, columns);
                 sum += term;
                 magnitude += Math.abs(term) * uncertainty(row);
               }
