@@ -275,8 +275,14 @@ function ownBackbone({ backbone }: RawConfig): RawConfig | undefined {
 }
 
 /** Keys of config.json that say something of the backbone. */
-const backboneKeys =
-  'backbone_config backbone_kwargs backbone_block_activations dilation use_timm_backbone num_channels'.split(' ');
+const backboneKeys = [
+  'backbone_config',
+  'backbone_kwargs',
+  'backbone_block_activations',
+  'dilation',
+  'use_timm_backbone',
+  'num_channels',
+];
 
 function readOwnBackbone(own: RawConfig, raw: RawConfig): BackboneConfig {
   for (const key of backboneKeys) {

@@ -114,7 +114,7 @@ export abstract class DetectionModel<
   override async forward(inputs: LabelledInputs): Promise<OnHost<Outputs> & LossOutputs> {
     checkOptionNames(inputs, [...inputNames, 'labels'], 'forward');
     const { labels, ...unlabelled } = inputs;
-    if (labels === undefined) return (await this.run(unlabelled, {})) as OnHost<Outputs> & LossOutputs;
+    if (labels === undefined) return (await this.run(unlabelled)) as OnHost<Outputs> & LossOutputs;
     const targets = ownTargets(labels); // Checked before the pass, whose work would be lost.
     const outputs = await this.run(unlabelled, { auxiliaryOutputs: this.config.auxiliary_loss });
     const { loss, lossDict } = computeLoss(this.lossKind, outputs, targets, this.config);

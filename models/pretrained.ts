@@ -155,12 +155,12 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
       throw new OptionError(`fromConfig: expected a whole number as seed, got ${describe(seed)}`);
     const model = create(this, config);
     const random = randomSource(new Map(checkpointParameters(model)), model.config, seed);
-    if (backboneWeights === undefined) return (await model.#loadFrom(random, device)) as InstanceType<Class>;
-    const backbone = await openCheckpoint(backboneWeights);
+    const backbone = backboneWeights === undefined ? undefined : await openCheckpoint(backboneWeights);
     try {
-      return (await model.#loadFrom(overlayBackbone(random, backbone), device)) as InstanceType<Class>;
+      const source = backbone === undefined ? random : overlayBackbone(random, backbone);
+      return (await model.#loadFrom(source, device)) as InstanceType<Class>;
     } finally {
-      await backbone.close();
+      await backbone?.close();
     }
   }
 
@@ -228,7 +228,7 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
    * @throws ShapeError for inputs that do not fit; OptionError for unknown ones; DeviceError after `dispose()`
    */
   async forward(inputs: ForwardInputs): Promise<OnHost<Outputs>> {
-    return this.run(inputs, {});
+    return this.run(inputs);
   }
 
   /** Compiles what a forward pass at this image size needs, so that the first real one is not slower. */
@@ -260,7 +260,7 @@ export abstract class PreTrainedModel<Config extends BaseConfig, Outputs extends
     }
   }
 
-  protected async run(inputs: ForwardInputs, settings: PassSettings): Promise<OnHost<Outputs>> {
+  protected async run(inputs: ForwardInputs, settings: PassSettings = {}): Promise<OnHost<Outputs>> {
     if (this.#isDisposed) {
       throw new DeviceError(`${this.constructor.name}: expected a model with its weights, got one that was disposed`);
     }

@@ -58,13 +58,11 @@ class Decoder {
 
   decode(bytes: Uint8Array, options: CheckedReadOptions): Promise<Image> {
     const id = ++this.#lastId;
-    // What is sent is gone, and may be needed again.
-    const sent = new Uint8Array(bytes);
-    const request: DecodeRequest = { id, bytes: sent, options };
+    const request: DecodeRequest = { id, bytes, options };
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { name: options.name, resolve, reject });
       this.#worker.ref();
-      this.#worker.postMessage(request, [sent.buffer]);
+      this.#worker.postMessage(request); // A copy, for the bytes may be needed again.
     });
   }
 
@@ -85,7 +83,7 @@ function asFileError(error: Error, location: FileLocation): Error {
 let decoder: Decoder | undefined;
 
 /**
- * `decodeImage` on the decoder's thread. The bytes are the caller's own: they are not to change meanwhile.
+ * `decodeImage` on the decoder's thread. The bytes are to be all of their buffer, and not to change meanwhile.
  * @throws FileError as there; OutOfMemoryError; DecoderLost
  */
 export async function decodeElsewhere(bytes: Uint8Array, options: CheckedReadOptions): Promise<Image> {
