@@ -132,13 +132,10 @@ export function conv2d(x: Tensor, weights: Conv2dWeights, options: Conv2dOptions
     inputs: [x, packed, bias, residual],
     outputs: [output],
     cost: conv2dCost(geometry, residual !== undefined),
-    wgsl: traits =>
-      planConv2d(traits, {
-        ...geometry,
-        bias: bias !== undefined,
-        residual: residual !== undefined,
-        activation,
-      }),
+    wgsl: traits => {
+      const ending = { bias: bias !== undefined, residual: residual !== undefined, activation };
+      return planConv2d(traits, geometry, ending);
+    },
     wasm: ({ threads }) => conv2dOnCpu(geometry, activation, threads),
   });
   return output;

@@ -22,10 +22,6 @@ import {
 import { memoized, quadsOf } from '../wgsl.ts';
 import type { Conv2dGeometry } from './conv2d.ts';
 
-export interface Conv2dLaunch extends Conv2dGeometry, GemmEnding {}
-
-const endingOf = ({ bias, residual, activation }: Conv2dLaunch): GemmEnding => ({ bias, residual, activation });
-
 /**
  * How the window is walked. `taps`: place by place of the window, all channels at each, so that where the pixels lie and
  * whether they are padding is known once per place. `window`: channel by channel as in the checkpoint, for the few channels
@@ -55,11 +51,11 @@ export function packConv2dForWebGpu(weight: HostTensor, { groups }: { groups: nu
   return { shape: [packed.length], data: packed };
 }
 
-export function planConv2d(traits: AdapterTraits, launch: Conv2dLaunch): WgslProgram {
-  const order = conv2dOrder(launch.inChannels, launch.groups);
-  if (order === 'direct') return planDirect(launch);
-  const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = launch;
-  const { stride, dilation, paddingTop, paddingLeft } = launch;
+export function planConv2d(traits: AdapterTraits, geometry: Conv2dGeometry, ending: GemmEnding): WgslProgram {
+  const order = conv2dOrder(geometry.inChannels, geometry.groups);
+  if (order === 'direct') return planDirect(geometry, ending);
+  const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = geometry;
+  const { stride, dilation, paddingTop, paddingLeft } = geometry;
   const pixels = outHeight * outWidth;
   const places = kernelHeight * kernelWidth;
   const window: WindowForm = {
@@ -74,7 +70,7 @@ export function planConv2d(traits: AdapterTraits, launch: Conv2dLaunch): WgslPro
   const form = gemmForm(size, traits);
   const uniforms = [inChannels, height, width, outWidth, stride, dilation, paddingTop, paddingLeft];
   return {
-    code: productCode(form, window, elementType(pixels), endingOf(launch)),
+    code: productCode(form, window, elementType(pixels), ending),
     ...gemmDispatch(size, form, uniforms),
   };
 }
@@ -194,13 +190,13 @@ fn right(columns: Columns, k: u32) -> vec4f {
 const WORKGROUP = 64;
 
 /** One thread per output. */
-function planDirect(launch: Conv2dLaunch): WgslProgram {
-  const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = launch;
-  const { stride, dilation, paddingTop, paddingLeft, groups } = launch;
+function planDirect(geometry: Conv2dGeometry, ending: GemmEnding): WgslProgram {
+  const { batch, inChannels, height, width, outChannels, outHeight, outWidth, kernelHeight, kernelWidth } = geometry;
+  const { stride, dilation, paddingTop, paddingLeft, groups } = geometry;
   const planes = batch * outChannels;
   const input = [planes, inChannels, height, width, outChannels, outHeight, outWidth];
   return {
-    code: directCode(kernelHeight, kernelWidth, endingOf(launch)),
+    code: directCode(kernelHeight, kernelWidth, ending),
     workgroups: [
       Math.min(Math.ceil((outHeight * outWidth) / WORKGROUP), MAXIMUM_WORKGROUPS_PER_DIMENSION),
       Math.min(planes, MAXIMUM_WORKGROUPS_PER_DIMENSION),

@@ -75,15 +75,10 @@ export function linear(x: Tensor, weights: LinearWeights, options: LinearOptions
     inputs: [x, packed, bias, residual],
     outputs: [output],
     cost: linearCost(rows, inFeatures, outFeatures, residual !== undefined),
-    wgsl: traits =>
-      planLinear(traits, {
-        rows,
-        inFeatures,
-        outFeatures,
-        bias: bias !== undefined,
-        residual: residual !== undefined,
-        activation,
-      }),
+    wgsl: traits => {
+      const ending = { bias: bias !== undefined, residual: residual !== undefined, activation };
+      return planLinear(traits, { rows, inFeatures, outFeatures }, ending);
+    },
     wasm: ({ threads }) => linearOnCpu(rows, inFeatures, outFeatures, activation, threads),
   });
   return output;

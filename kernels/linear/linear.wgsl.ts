@@ -14,7 +14,7 @@ import {
 } from '../gemm.wgsl.ts';
 import { memoized, quadsOf } from '../wgsl.ts';
 
-export interface LinearSizes extends GemmEnding {
+export interface LinearSizes {
   readonly rows: number;
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -32,12 +32,12 @@ export function packLinearForWebGpu({ shape, data }: HostTensor): HostTensor {
 }
 
 /** x · Wᵀ with bias, residual and activation. */
-export function planLinear(traits: AdapterTraits, launch: LinearSizes): WgslProgram {
-  const { rows, inFeatures, outFeatures, bias, residual, activation } = launch;
+export function planLinear(traits: AdapterTraits, sizes: LinearSizes, ending: GemmEnding): WgslProgram {
+  const { rows, inFeatures, outFeatures } = sizes;
   const size = { batches: 1, rows, columns: outFeatures, quads: quadsOf(inFeatures) };
   const form = gemmForm(size, traits);
   return {
-    code: linearCode(form, elementType(inFeatures), elementType(outFeatures), { bias, residual, activation }),
+    code: linearCode(form, elementType(inFeatures), elementType(outFeatures), ending),
     ...gemmDispatch(size, form, [inFeatures, quadsOf(outFeatures)]),
   };
 }
